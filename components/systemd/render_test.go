@@ -1,0 +1,223 @@
+package systemd
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/unit"
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestTextIsGolden(t *testing.T) {
+	u := Unit{
+		Unit: UnitSection{
+			Description:           "100% of an example; with \"quotes\"",
+			Documentation:         Words{"https://example.org/a%20b"},
+			After:                 Words{"network.target", "local-fs.target"},
+			StartLimitIntervalSec: Duration(5 * time.Minute),
+			StartLimitBurst:       new(Count(5)),
+		},
+		Service: ServiceSection{
+			Type: "exec",
+			ExecStart: Command{
+				"/usr/bin/llama-server", "-m", "/models/a b.gguf", "--alias", `the "big" one`,
+				"$HOME", "${HOME}", "%i", ";", `back\slash`, "", "tab\there", "naïve",
+			},
+			RestartSec:            Duration(1500 * time.Millisecond),
+			UMask:                 "0007",
+			PrivateUsers:          Yes,
+			Environment:           Environment{"TZ": "America/Chicago", "GREETING": `say "hi" for 100%`},
+			RootDirectory:         "/opt/50%/root",
+			TemporaryFileSystem:   TemporaryFileSystems{{Path: "/models", Options: []string{"ro"}}, {Path: "/tmp"}},
+			BindReadOnlyPaths:     Binds{{Source: "/srv/a b.gguf", Target: "/models/a.gguf"}, {Source: "/usr/share/zoneinfo", Optional: true}},
+			PrivateDevices:        No,
+			DeviceAllow:           DevicesAllowed{{"char-nvidia", "rw"}, {"/dev/dri/renderD128", "rwm"}},
+			CapabilityBoundingSet: Words{},
+			SystemCallFilter:      Lines{{"@system-service"}, {"~@privileged", "@resources"}},
+			MemoryMax:             new(Bytes(48 << 30)),
+			MemorySwapMax:         new(Bytes(0)),
+			TasksMax:              new(Count(4096)),
+			LimitCORE:             new(Bytes(1000)),
+		},
+		Install: InstallSection{WantedBy: Words{"multi-user.target"}},
+	}
+	got, err := u.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "example.service", got)
+}
+
+func TestWhatSystemdWouldMisreadIsRefused(t *testing.T) {
+	tests := []struct {
+		name string
+		unit Unit
+		want string // in the error, beside the directive's name
+	}{
+		{"a directive smuggled in", Unit{Unit: UnitSection{Description: "a\nExecStartPre=/bin/sh"}}, "Description=: "},
+		{"a carriage return", Unit{Unit: UnitSection{Description: "a\rb"}}, "Description=: "},
+		{"a line continuation", Unit{Unit: UnitSection{Description: `a\`}}, "Description=: "},
+		{"outer space", Unit{Unit: UnitSection{Description: " a"}}, "Description=: "},
+		{"a newline in an argument", Unit{Service: ServiceSection{ExecStart: Command{"/bin/a", "b\nc"}}}, "ExecStart=: "},
+		{"a nul in an argument", Unit{Service: ServiceSection{ExecStart: Command{"/bin/a", "b\x00c"}}}, "ExecStart=: "},
+		{"bytes that aren't text", Unit{Service: ServiceSection{ExecStart: Command{"/bin/a", "\xff"}}}, "ExecStart=: "},
+		{"a program with full privileges", Unit{Service: ServiceSection{ExecStart: Command{"+/bin/a"}}}, "ExecStart=: "},
+		{"a relative program", Unit{Service: ServiceSection{ExecStart: Command{"bin/a"}}}, "ExecStart=: "},
+		{"a variable as program", Unit{Service: ServiceSection{ExecStart: Command{"/bin/$A"}}}, "ExecStart=: "},
+		{"two words as a user", Unit{Service: ServiceSection{User: "a b"}}, "User=: "},
+		{"a specifier as a user", Unit{Service: ServiceSection{User: "%i"}}, "User=: "},
+		{"a mode that isn't octal", Unit{Service: ServiceSection{UMask: "0888"}}, "UMask=: "},
+		{"a negative time", Unit{Service: ServiceSection{RestartSec: Duration(-time.Second)}}, "RestartSec=: "},
+		{"a time too fine", Unit{Service: ServiceSection{RestartSec: Duration(time.Microsecond)}}, "RestartSec=: "},
+		{"a boolean that is none", Unit{Service: ServiceSection{PrivateUsers: 7}}, "PrivateUsers=: "},
+		{"a path that climbs", Unit{Service: ServiceSection{RootDirectory: "/opt/../etc"}}, "RootDirectory=: "},
+		{"a path with an escape", Unit{Service: ServiceSection{BindReadOnlyPaths: Binds{{Source: `/a\x41`}}}}, "BindReadOnlyPaths=: "},
+		{"two words in one", Unit{Service: ServiceSection{IPAddressAllow: Words{"localhost any"}}}, "IPAddressAllow=: "},
+		{"a bind with a third part", Unit{Service: ServiceSection{BindReadOnlyPaths: Binds{{Source: "/a:/b"}}}}, "BindReadOnlyPaths=: "},
+		{"a bind with a relative target", Unit{Service: ServiceSection{BindReadOnlyPaths: Binds{{Source: "/a", Target: "b"}}}}, "BindReadOnlyPaths=: "},
+		{"a mount with options in its path", Unit{Service: ServiceSection{TemporaryFileSystem: TemporaryFileSystems{{Path: "/a:exec"}}}}, "TemporaryFileSystem=: "},
+		{"a device outside /dev", Unit{Service: ServiceSection{DeviceAllow: DevicesAllowed{{"/etc/shadow", "r"}}}}, "DeviceAllow=: "},
+		{"every device class", Unit{Service: ServiceSection{DeviceAllow: DevicesAllowed{{"char-*", "r"}}}}, "DeviceAllow=: "},
+		{"a device without access", Unit{Service: ServiceSection{DeviceAllow: DevicesAllowed{{"char-nvidia", ""}}}}, "DeviceAllow=: "},
+		{"a variable with a space", Unit{Service: ServiceSection{Environment: Environment{"A B": "c"}}}, "Environment=: "},
+		{"a newline in a variable", Unit{Service: ServiceSection{Environment: Environment{"A": "b\nc"}}}, "Environment=: "},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			text, err := test.unit.Text()
+			if err == nil {
+				t.Fatalf("rendered as:\n%s", text)
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("the error is %q and doesn't name %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestAllFaultsAreReportedAtOnce(t *testing.T) {
+	_, err := Unit{Service: ServiceSection{User: "a b", UMask: "x", RootDirectory: "relative"}}.Text()
+	for _, directive := range []string{"User=", "UMask=", "RootDirectory="} {
+		if err == nil || !strings.Contains(err.Error(), directive) {
+			t.Errorf("the error doesn't name %s: %v", directive, err)
+		}
+	}
+}
+
+// A directive that is declared but can't be rendered would be silently absent, or panic.
+func TestEveryDirectiveIsAValue(t *testing.T) {
+	for _, section := range []any{UnitSection{}, ServiceSection{}, InstallSection{}} {
+		typ := reflect.TypeOf(section)
+		for i := range typ.NumField() {
+			if !typ.Field(i).Type.Implements(reflect.TypeFor[value]()) {
+				t.Errorf("%s.%s isn't a value", typ.Name(), typ.Field(i).Name)
+			}
+		}
+	}
+}
+
+func TestNothingSetRendersNothing(t *testing.T) {
+	text, err := Unit{}.Text()
+	if err != nil || text != "" {
+		t.Errorf("got %q, %v", text, err)
+	}
+}
+
+// FuzzCommand reads a rendered command as systemd does and expects the arguments back.
+func FuzzCommand(f *testing.F) {
+	for _, seed := range []string{"", ";", "a b", `a"b`, `a'b`, `a\b`, `\`, "$A", "%h", "a\tb", "#c", `\x41`, "ü"} {
+		f.Add(seed, seed)
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		want := Command{"/bin/program", a, b}
+		text, err := Unit{Service: ServiceSection{ExecStart: want}}.Text()
+		if err != nil {
+			return // refused: nothing is run
+		}
+		options, err := unit.Deserialize(strings.NewReader(text))
+		if err == unit.ErrLineTooLong {
+			return
+		}
+		if err != nil || len(options) != 1 {
+			t.Fatalf("%q reads as %v, %v", text, options, err)
+		}
+		if diff := cmp.Diff(want, Command(readCommand(t, options[0].Value))); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", text, diff)
+		}
+	})
+}
+
+// readCommand splits a command line by the rules of systemd.syntax(7) and systemd.service(5).
+func readCommand(t *testing.T, line string) []string {
+	t.Helper()
+	var words []string
+	var word strings.Builder
+	inWord, quoted := false, rune(0)
+	runes := []rune(line)
+	end := func() {
+		text := strings.NewReplacer("%%", "%", "%", "<specifier>").Replace(word.String())
+		words = append(words, strings.NewReplacer("$$", "$", "$", "<variable>").Replace(text))
+		word.Reset()
+		inWord = false
+	}
+	for i := 0; i < len(runes); i++ {
+		r := runes[i]
+		switch {
+		case r == '\\':
+			i++
+			if i == len(runes) {
+				t.Fatalf("%q ends in a continuation", line)
+			}
+			unescaped, ok := map[rune]rune{'\\': '\\', '"': '"', 't': '\t'}[runes[i]]
+			if !ok {
+				t.Fatalf("%q holds the unknown escape \\%c", line, runes[i])
+			}
+			word.WriteRune(unescaped)
+			inWord = true
+		case quoted != 0 && r == quoted:
+			quoted = 0
+		case quoted == 0 && (r == '"' || r == '\''):
+			quoted, inWord = r, true
+		case quoted == 0 && (r == ' ' || r == '\t'):
+			if inWord {
+				end()
+			}
+		case quoted == 0 && r == ';' && !inWord && (i+1 == len(runes) || runes[i+1] == ' '):
+			t.Fatalf("%q begins another command", line)
+		default:
+			word.WriteRune(r)
+			inWord = true
+		}
+	}
+	if inWord {
+		end()
+	}
+	return words
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("%v; write it with go test -update", err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got; accept with go test -update):\n%s", file, diff)
+	}
+}
