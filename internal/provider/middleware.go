@@ -1,0 +1,146 @@
+package provider
+
+import (
+	"context"
+
+	p "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/property"
+)
+
+// wrap puts around infer's provider what infer lacks: the configuration's own diff, the
+// operation's URN, a state that can grow, and errors for people.
+func wrap(inner p.Provider, i *instance) p.Provider {
+	m := &middleware{inner: inner, instance: i, shapes: newShapes(inner)}
+	out := inner
+	out.CheckConfig = checkConfig
+	out.DiffConfig = diffConfig
+	out.Configure = m.configure
+	out.Check = m.check
+	out.Diff = m.diff
+	out.Create = m.create
+	out.Read = m.read
+	out.Update = m.update
+	out.Delete = m.delete
+	return out
+}
+
+type middleware struct {
+	inner    p.Provider
+	instance *instance
+	shapes   *shapes
+}
+
+// configure remembers the host. It doesn't dial: a preview may never need it.
+func (m *middleware) configure(ctx context.Context, req p.ConfigureRequest) error {
+	c, err := decodeConfig(ctx, req.Args)
+	if err != nil {
+		return err
+	}
+	t := c.target()
+	m.instance.target.Store(&t)
+	return nil
+}
+
+func (m *middleware) operation(ctx context.Context, urn resource.URN, dryRun bool) context.Context {
+	return withOperation(ctx, &operation{instance: m.instance, urn: urn, dryRun: dryRun})
+}
+
+func (m *middleware) check(ctx context.Context, req p.CheckRequest) (p.CheckResponse, error) {
+	return m.inner.Check(m.operation(ctx, req.Urn, true), req)
+}
+
+func (m *middleware) diff(ctx context.Context, req p.DiffRequest) (p.DiffResponse, error) {
+	k := kinds[kindOf(req.Urn)]
+	state, err := m.readable(req.Urn, req.ID, req.State)
+	if err != nil {
+		return p.DiffResponse{}, err
+	}
+	shape := m.shapes.of(req.Urn)
+	req.State = state
+	if req.OldInputs.Len() > 0 {
+		req.OldInputs = shape.inputs.fit(req.OldInputs, property.Map{})
+	}
+	for _, key := range k.noDiff {
+		req.State, req.OldInputs, req.Inputs = req.State.Delete(key), req.OldInputs.Delete(key), req.Inputs.Delete(key)
+	}
+	resp, err := m.inner.Diff(m.operation(ctx, req.Urn, true), req)
+	if err != nil {
+		return p.DiffResponse{}, explain(req.Urn, req.ID, err)
+	}
+	if id, ok := k.id(req.Inputs); ok && id == req.ID && k.deleteFirst {
+		resp.DeleteBeforeReplace = true
+	}
+	return resp, nil
+}
+
+func (m *middleware) create(ctx context.Context, req p.CreateRequest) (p.CreateResponse, error) {
+	resp, err := m.inner.Create(m.operation(ctx, req.Urn, req.DryRun), req)
+	if err != nil && resp.PartialState == nil {
+		id, _ := kinds[kindOf(req.Urn)].id(req.Properties)
+		return p.CreateResponse{}, explain(req.Urn, id, err)
+	}
+	resp.Properties = m.stamp(req.Urn, resp.Properties)
+	return resp, err
+}
+
+func (m *middleware) update(ctx context.Context, req p.UpdateRequest) (p.UpdateResponse, error) {
+	state, err := m.readable(req.Urn, req.ID, req.State)
+	if err != nil {
+		return p.UpdateResponse{}, err
+	}
+	req.State = state
+	resp, err := m.inner.Update(m.operation(ctx, req.Urn, req.DryRun), req)
+	if err != nil && resp.PartialState == nil {
+		return p.UpdateResponse{}, explain(req.Urn, req.ID, err)
+	}
+	resp.Properties = m.stamp(req.Urn, resp.Properties)
+	return resp, err
+}
+
+func (m *middleware) read(ctx context.Context, req p.ReadRequest) (p.ReadResponse, error) {
+	shape := m.shapes.of(req.Urn)
+	if req.Properties.Len() > 0 {
+		state, err := m.readable(req.Urn, req.ID, req.Properties)
+		if err != nil {
+			return p.ReadResponse{}, err
+		}
+		req.Properties = state
+	}
+	req.Inputs = shape.inputs.prune(req.Inputs)
+	resp, err := m.inner.Read(m.operation(ctx, req.Urn, false), req)
+	if err != nil && resp.PartialState == nil {
+		return p.ReadResponse{}, explain(req.Urn, req.ID, err)
+	}
+	if resp.ID == "" {
+		return p.ReadResponse{}, nil
+	}
+	resp.Inputs = shape.inputs.secure(resp.Inputs)
+	resp.Properties = m.stamp(req.Urn, resp.Properties)
+	return resp, err
+}
+
+func (m *middleware) delete(ctx context.Context, req p.DeleteRequest) error {
+	state, err := m.readable(req.Urn, req.ID, req.Properties)
+	if err != nil {
+		return err
+	}
+	req.Properties = state
+	if err := m.inner.Delete(m.operation(ctx, req.Urn, false), req); err != nil {
+		return explain(req.Urn, req.ID, err)
+	}
+	return nil
+}
+
+// readable makes a state fit this version's types, or says which version it needs.
+func (m *middleware) readable(urn resource.URN, id string, state property.Map) (property.Map, error) {
+	if err := refuseNewer(urn, id, state); err != nil {
+		return property.Map{}, err
+	}
+	return m.shapes.of(urn).outputs.fit(state, m.shapes.of(urn).natural(kinds[kindOf(urn)], id)), nil
+}
+
+// stamp marks what must be secret and notes which version has written the state.
+func (m *middleware) stamp(urn resource.URN, state property.Map) property.Map {
+	return m.shapes.of(urn).outputs.secure(state).Set(versionKey, property.New(Version))
+}

@@ -1,0 +1,163 @@
+package provider
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/pulumi/pulumi-go-provider/infer"
+
+	"github.com/llmhost/llmhost/internal/agent/agentpb"
+)
+
+// SystemUser is a system user with a group of the same name.
+type SystemUser struct{}
+
+var (
+	_ infer.CustomResource[SystemUserArgs, SystemUserState] = (*SystemUser)(nil)
+	_ infer.CustomCheck[SystemUserArgs]                     = (*SystemUser)(nil)
+	_ infer.CustomRead[SystemUserArgs, SystemUserState]     = (*SystemUser)(nil)
+	_ infer.CustomUpdate[SystemUserArgs, SystemUserState]   = (*SystemUser)(nil)
+	_ infer.CustomDelete[SystemUserState]                   = (*SystemUser)(nil)
+	_ infer.Annotated                                       = (*SystemUser)(nil)
+	_ infer.Annotated                                       = (*SystemUserArgs)(nil)
+)
+
+// SystemUserArgs are a system user's inputs.
+type SystemUserArgs struct {
+	Name    string   `pulumi:"name" provider:"replaceOnChanges"`
+	Home    string   `pulumi:"home,optional"`
+	Shell   string   `pulumi:"shell,optional"`
+	Comment string   `pulumi:"comment,optional"`
+	Groups  []string `pulumi:"groups,optional"`
+	Adopt   bool     `pulumi:"adopt,optional"`
+}
+
+// SystemUserState is what is known of a system user on the host.
+type SystemUserState struct {
+	SystemUserArgs
+	Recorded
+}
+
+// Annotate fixes the type's token, which is in every URN, and describes it.
+func (u *SystemUser) Annotate(a infer.Annotator) {
+	a.SetToken("index", "SystemUser")
+	a.Describe(u, "A system user with a group of the same name, a locked password and no home directory of its own.")
+}
+
+// Annotate describes the inputs in the schema.
+func (a *SystemUserArgs) Annotate(an infer.Annotator) {
+	an.Describe(&a.Name, "Name of the user and of its primary group.")
+	an.Describe(&a.Home, "Home directory in the account's entry. It isn't created.")
+	an.SetDefault(&a.Home, "/nonexistent")
+	an.Describe(&a.Shell, "Login shell.")
+	an.SetDefault(&a.Shell, "/usr/sbin/nologin")
+	an.Describe(&a.Comment, "The account's comment field.")
+	an.SetDefault(&a.Comment, "")
+	an.Describe(&a.Groups, "Supplementary groups, compared as a set. They must exist.")
+	describeAdopt(an, &a.Adopt)
+}
+
+// Check validates the inputs and puts the groups in order, so that a set compares as one.
+func (*SystemUser) Check(ctx context.Context, req infer.CheckRequest) (infer.CheckResponse[SystemUserArgs], error) {
+	return check(ctx, req, func(c *checks, in *SystemUserArgs) {
+		c.account("name", in.Name)
+		if c.known("name") && in.Name == "root" {
+			c.fail("name", "must not be root")
+		}
+		c.absolutePath("home", in.Home)
+		c.absolutePath("shell", in.Shell)
+		if strings.ContainsAny(in.Comment, ":\n") {
+			c.fail("comment", "must not contain a colon or a newline, which end a field of /etc/passwd")
+		}
+		if !c.known("groups") {
+			return
+		}
+		for _, g := range in.Groups {
+			c.account("groups", g)
+		}
+		slices.Sort(in.Groups)
+		in.Groups = slices.Compact(in.Groups)
+	})
+}
+
+// Create makes the user.
+func (u *SystemUser) Create(ctx context.Context, req infer.CreateRequest[SystemUserArgs]) (infer.CreateResponse[SystemUserState], error) {
+	if req.DryRun {
+		return infer.CreateResponse[SystemUserState]{Output: SystemUserState{req.Inputs, pending()}}, nil
+	}
+	rec, err := u.put(ctx, req.Inputs, nil)
+	if err != nil {
+		return infer.CreateResponse[SystemUserState]{}, err
+	}
+	return infer.CreateResponse[SystemUserState]{ID: req.Inputs.Name, Output: SystemUserState{req.Inputs, rec}}, nil
+}
+
+// Update changes the user's entry and groups. Its uid stays.
+func (u *SystemUser) Update(ctx context.Context, req infer.UpdateRequest[SystemUserArgs, SystemUserState]) (infer.UpdateResponse[SystemUserState], error) {
+	if req.DryRun {
+		return infer.UpdateResponse[SystemUserState]{Output: SystemUserState{req.Inputs, req.State.Recorded}}, nil
+	}
+	rec, err := u.put(ctx, req.Inputs, req.State.Generation)
+	if err != nil {
+		return infer.UpdateResponse[SystemUserState]{}, err
+	}
+	return infer.UpdateResponse[SystemUserState]{Output: SystemUserState{req.Inputs, rec}}, nil
+}
+
+func (*SystemUser) put(ctx context.Context, in SystemUserArgs, generation *string) (Recorded, error) {
+	h, err := connectToChange(ctx)
+	if err != nil {
+		return Recorded{}, err
+	}
+	c, err := claim(ctx, in.Name, generation, in.Adopt)
+	if err != nil {
+		return Recorded{}, err
+	}
+	resp, err := h.Agent().PutUser(ctx, &agentpb.PutUserRequest{
+		Claim: c, Groups: in.Groups, Home: in.Home, Shell: in.Shell, Comment: in.Comment,
+	})
+	if err != nil {
+		return Recorded{}, err
+	}
+	return recorded(resp.GetGeneration()), nil
+}
+
+// Read observes the user.
+func (*SystemUser) Read(ctx context.Context, req infer.ReadRequest[SystemUserArgs, SystemUserState]) (infer.ReadResponse[SystemUserArgs, SystemUserState], error) {
+	h, err := connect(ctx)
+	if err != nil {
+		return infer.ReadResponse[SystemUserArgs, SystemUserState]{}, err
+	}
+	seen, err := h.Agent().ObserveUser(ctx, &agentpb.ObserveUserRequest{Name: req.ID})
+	if err != nil {
+		return infer.ReadResponse[SystemUserArgs, SystemUserState]{}, err
+	}
+	if !seen.GetExists() {
+		return infer.ReadResponse[SystemUserArgs, SystemUserState]{}, nil
+	}
+	in := req.Inputs
+	in.Name = req.ID
+	in.Home, in.Shell, in.Comment = seen.GetHome(), seen.GetShell(), seen.GetComment()
+	in.Groups = sorted(seen.GetGroups())
+	rec := req.State.Recorded
+	if g := ownGeneration(ctx, seen.GetOwned()); g != nil {
+		rec.Generation = g
+	}
+	return infer.ReadResponse[SystemUserArgs, SystemUserState]{ID: req.ID, Inputs: in, State: SystemUserState{in, rec}}, nil
+}
+
+// Delete removes the user, if this resource still owns it.
+func (*SystemUser) Delete(ctx context.Context, req infer.DeleteRequest[SystemUserState]) (infer.DeleteResponse, error) {
+	return infer.DeleteResponse{}, remove(ctx, req.ID, req.State.Generation)
+}
+
+// sorted is a sorted copy, and nil for an empty list: an input that isn't set has no value.
+func sorted(s []string) []string {
+	if len(s) == 0 {
+		return nil
+	}
+	s = slices.Clone(s)
+	slices.Sort(s)
+	return s
+}

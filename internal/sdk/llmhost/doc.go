@@ -1,0 +1,2 @@
+// Resources of a hardened private LLM inference host.
+package llmhost
