@@ -1,0 +1,200 @@
+package hostfile
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// ownFolders are llmhost's own on the host, besides the models folder.
+var ownFolders = []ownFolder{
+	{"/var/lib/llmhost", "its agent and its ledger"},
+	{"/opt/llmhost", "the engines"},
+	{"/run/llmhost", "the servers' sockets"},
+}
+
+type ownFolder struct{ path, holds string }
+
+// check finds the faults that no value has on its own: what contradicts, repeats or refers to something that isn't there.
+func (d *decoder) check(h *Host) {
+	d.checkName(h)
+	d.checkConnection(h)
+	d.checkEngines(h)
+	checkUnique(d, "model", h.Models, func(m *Model) string { return m.Name })
+	d.checkServers(h)
+	d.checkPaths(h)
+}
+
+func (d *decoder) checkName(h *Host) {
+	base := strings.TrimSuffix(filepath.Base(h.File), Extension)
+	if h.Name == "" || h.Name == base {
+		return
+	}
+	d.errorAt(h.Range, fmt.Sprintf("host %q is in a file of another name", h.Name),
+		"Write host %q, or rename the file to %s.", base, h.Name+Extension)
+}
+
+func (d *decoder) checkConnection(h *Host) {
+	switch {
+	case h.SSH == nil && h.Local == nil:
+		d.errorAt(h.Range, fmt.Sprintf("host %q doesn't say how to reach it", h.Name),
+			"Add ssh { address = … }, or local {} when the host is the machine that llmhost runs on.")
+	case h.SSH != nil && h.Local != nil:
+		d.errorAt(h.Local.Range, "both ssh and local", "The ssh block is at %s. Keep one of them.", position(h.SSH.Range))
+	}
+}
+
+func (d *decoder) checkEngines(h *Host) {
+	checkUnique(d, "engine", h.Engines, func(e *Engine) string { return e.Name })
+	for i := range h.Engines {
+		e := &h.Engines[i]
+		if _, written := e.Attributes["kind"]; written || e.Name == "" {
+			continue
+		}
+		e.Kind = e.Name
+		if _, err := engineKind.decode(d.scope, cty.StringVal(e.Name)); err != nil {
+			d.errorAt(e.Range, fmt.Sprintf("engine %q is of an unknown kind", e.Name),
+				"%sKnown: %s. A block of another name says its kind: kind = %q.", didYouMean(nearest(e.Name, engineKinds)), list(engineKinds), KindLlamaCpp)
+		}
+	}
+}
+
+func (d *decoder) checkServers(h *Host) {
+	checkUnique(d, "server", h.Servers, func(s *Server) string { return s.Name })
+	engines := namesOf(h.Engines, func(e *Engine) string { return e.Name })
+	models := namesOf(h.Models, func(m *Model) string { return m.Name })
+	addresses := map[netip.AddrPort]*Server{}
+	for i := range h.Servers {
+		s := &h.Servers[i]
+		d.checkReference(s.At("engine"), "engine", s.Engine, engines)
+		d.checkReference(s.At("model"), "model", s.Model, models)
+		if s.GPULayers > 0 && h.GPU == nil {
+			d.errorAt(s.At("gpu_layers"), fmt.Sprintf("gpu_layers is %d on a host without a GPU", s.GPULayers),
+				"Add a block such as gpu \"nvidia\" { … }, or set gpu_layers to 0.")
+		}
+		if !s.Listen.Addr.IsValid() {
+			continue
+		}
+		if other, taken := addresses[s.Listen.Addr]; taken {
+			d.errorAt(s.At("listen"), fmt.Sprintf("listen is %q, which server %q has already", s.Listen, other.Name),
+				"That is at %s. Give each server a port of its own.", position(other.At("listen")))
+			continue
+		}
+		addresses[s.Listen.Addr] = s
+	}
+}
+
+// checkReference reports a name that no block of the kind has.
+func (d *decoder) checkReference(at hcl.Range, kind, name string, declared []string) {
+	if name == "" || slices.Contains(declared, name) {
+		return
+	}
+	hint := didYouMean(nearest(name, declared))
+	if len(declared) > 0 {
+		hint += fmt.Sprintf("This host file declares %s. ", list(declared))
+	} else {
+		hint += fmt.Sprintf("This host file declares no %s. ", kind)
+	}
+	if kind == "engine" {
+		hint += fmt.Sprintf("The kinds of engines that llmhost runs: %s. ", list(engineKinds))
+	}
+	d.errorAt(at, fmt.Sprintf("unknown %s %q", kind, name), "%sAdd a block %s %q { … } or use another.", hint, kind, name)
+}
+
+// checkPaths looks at what the user places on the host beside each other and beside what llmhost places there itself.
+func (d *decoder) checkPaths(h *Host) {
+	type entry struct {
+		kind  string
+		place *Place
+	}
+	entries := map[string]entry{}
+	add := func(kind, path string, place *Place) {
+		if path == "" {
+			return
+		}
+		if other, taken := entries[path]; taken {
+			d.errorAt(place.Range, fmt.Sprintf("%s %q is declared already", kind, path), "The %s block is at %s.", other.kind, position(other.place.Range))
+			return
+		}
+		entries[path] = entry{kind, place}
+		d.checkForeign(h, kind, path, place)
+	}
+	for i := range h.Directories {
+		add("directory", h.Directories[i].Path, &h.Directories[i].Place)
+	}
+	for i := range h.Files {
+		f := &h.Files[i]
+		add("file", f.Path, &f.Place)
+		d.checkContent(f)
+	}
+	for _, path := range slices.Sorted(maps.Keys(entries)) {
+		for dir := filepath.Dir(path); dir != "/" && dir != "."; dir = filepath.Dir(dir) {
+			if parent, ok := entries[dir]; ok && parent.kind == "file" {
+				e := entries[path]
+				d.errorAt(e.place.Range, fmt.Sprintf("%s %q is below a file", e.kind, path), "The block file %q is at %s.", dir, position(parent.place.Range))
+			}
+		}
+	}
+}
+
+func (d *decoder) checkContent(f *File) {
+	_, content := f.Attributes["content"]
+	_, source := f.Attributes["source"]
+	switch {
+	case content && source:
+		d.errorAt(f.At("source"), "both content and source", "The content is at %s. Keep one of them.", position(f.At("content")))
+	case !content && !source:
+		d.errorAt(f.Range, fmt.Sprintf("file %q has no content", f.Path), "Add content = \"…\", or source with the path of a local file.")
+	}
+}
+
+// checkForeign refuses paths that llmhost itself writes.
+func (d *decoder) checkForeign(h *Host, kind, path string, place *Place) {
+	for _, own := range append([]ownFolder{{h.ModelsPath, "the models"}}, ownFolders...) {
+		if within(path, own.path) {
+			d.errorAt(place.Range, fmt.Sprintf("%s %q is llmhost's own", kind, path), "llmhost keeps %s in %s. Use another folder.", own.holds, own.path)
+			return
+		}
+	}
+	for i := range h.Servers {
+		s := &h.Servers[i]
+		unit := "/etc/systemd/system/" + s.UnitName()
+		if path == unit || within(path, unit+".d") {
+			d.errorAt(place.Range, fmt.Sprintf("%s %q is llmhost's own", kind, path), "It belongs to the unit of server %q at %s.", s.Name, position(s.Range))
+			return
+		}
+	}
+}
+
+// checkUnique reports names that an earlier block of the same kind has.
+func checkUnique[T any, P interface {
+	*T
+	placed
+}](d *decoder, kind string, blocks []T, nameOf func(*T) string) {
+	first := map[string]*Place{}
+	for i := range blocks {
+		name, place := nameOf(&blocks[i]), P(&blocks[i]).place()
+		if name == "" {
+			continue
+		}
+		if other, taken := first[name]; taken {
+			d.errorAt(place.Range, fmt.Sprintf("%s %q is declared already", kind, name), "The first is at %s.", position(other.Range))
+			continue
+		}
+		first[name] = place
+	}
+}
+
+func namesOf[T any](blocks []T, nameOf func(*T) string) []string {
+	var names []string
+	for i := range blocks {
+		names = append(names, nameOf(&blocks[i]))
+	}
+	return names
+}

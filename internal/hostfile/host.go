@@ -1,0 +1,216 @@
+// Package hostfile turns a host file (hosts/NAME.hcl) into one typed and validated Host.
+//
+// It exists so that a fault in a host file is found before anything is contacted, and so that no other package has to know
+// how a host file is written: everything after it works on Go values that have passed every check. All faults of a file are
+// reported at once, each with its place and, for a near miss, with what was probably meant.
+//
+// The package is pure: it reads host files and facts and never the machine they describe. The blocks, attributes, defaults
+// and their documentation are one table (schema.go); docs/hostfile.md is generated from it.
+package hostfile
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// DefaultModelsPath is the folder that models are placed in when a host file names no other.
+const DefaultModelsPath = "/srv/models"
+
+// KindLlamaCpp is the kind of engine that runs GGUF models by llama.cpp's llama-server.
+const KindLlamaCpp = "llama.cpp"
+
+// RuntimeSystemd runs a server as a sandboxed systemd unit.
+const RuntimeSystemd = "systemd"
+
+// Host is one machine as its host file declares it.
+type Host struct {
+	Place
+
+	Name       string // the block's label, which is the file's base name and the name of the stack
+	File       string // the host file, as it was given to Load or Parse
+	Timezone   string // IANA name
+	SSH        *SSH   // exactly one of SSH and Local is set
+	Local      *Local
+	GPU        *GPU   // nil: the host has none that llmhost should use
+	ModelsPath string // absolute and clean
+	Engines    []Engine
+	Models     []Model
+	Servers    []Server
+
+	Directories []Directory
+	Files       []File
+}
+
+// Place is where a block stands in its host file, for errors that come up after the file was read.
+type Place struct {
+	Range      hcl.Range            // the block's header
+	Attributes map[string]hcl.Range // the values of the attributes that are written in the file
+}
+
+// At returns the place of an attribute's value, or of the block's header when the attribute isn't written.
+func (p *Place) At(attribute string) hcl.Range {
+	if r, ok := p.Attributes[attribute]; ok {
+		return r
+	}
+	return p.Range
+}
+
+func (p *Place) place() *Place { return p }
+
+// SSH says how to reach the host. Empty fields are decided by the user's own ssh configuration.
+type SSH struct {
+	Place
+
+	Address    string // host name, IP address or alias of the user's ssh configuration
+	Port       int    // 0: the ssh configuration's, else 22
+	User       string
+	Identity   string // absolute path of a private key; empty: the ssh agent and the ssh configuration
+	KnownHosts string // absolute path; empty: the ssh configuration's
+	HostKey    string // the pinned host key as "type base64"; empty: known_hosts decides
+	Jump       string // [user@]host[:port]
+}
+
+// Local says that the host is the machine on which llmhost runs.
+type Local struct {
+	Place
+}
+
+// GPU is the accelerator that servers may use.
+type GPU struct {
+	Place
+
+	Vendor    string         // nvidia, amd or intel
+	VRAM      Bytes          // 0: not declared
+	Bandwidth BytesPerSecond // of its memory; 0: not declared
+}
+
+// Engine is a build of an inference engine that is placed on the host.
+type Engine struct {
+	Place
+
+	Name       string // what servers refer to
+	Kind       string // KindLlamaCpp
+	Source     string // absolute path of the local archive: .tar, .tar.gz or .tar.zst
+	SHA256     string // of the archive, 64 lower-case hexadecimal digits
+	Executable string // path of the server program inside the archive, relative
+}
+
+// Model is a model file that is placed on the host.
+type Model struct {
+	Place
+
+	Name   string // what servers refer to
+	Source string // absolute path of the local GGUF file
+	SHA256 string // 64 lower-case hexadecimal digits
+	Retain bool   // keep the file on the host when the model is removed from the host file
+}
+
+// FileName is the model's file name below Host.ModelsPath.
+func (m *Model) FileName() string { return m.Name + ".gguf" }
+
+// ModelFile returns the absolute path of a model's file on the host.
+func (h *Host) ModelFile(m *Model) string { return path.Join(h.ModelsPath, m.FileName()) }
+
+// Server is one model served by one engine.
+type Server struct {
+	Place
+
+	Name         string // part of the user llm-NAME and of the unit llmhost-NAME.service
+	Engine       string // name of an Engine of the same host
+	Runtime      string // RuntimeSystemd
+	Model        string // name of a Model of the same host
+	Listen       Listen
+	GPULayers    int
+	Context      int // tokens
+	Threads      int // 0: the engine's choice
+	Parallel     int // requests answered at the same time
+	Memory       Bytes
+	ReadyTimeout time.Duration // for a deployment to wait until the model answers
+}
+
+// UserName is the system user, and the group, that the server runs as.
+func (s *Server) UserName() string { return "llm-" + s.Name }
+
+// UnitName is the server's systemd unit.
+func (s *Server) UnitName() string { return "llmhost-" + s.Name + ".service" }
+
+// Socket is the path of the server's Unix socket on the host. It's there only when the server listens on one.
+func (s *Server) Socket() string { return "/run/llmhost/" + s.Name + "/llm.sock" }
+
+// Listen is where a server accepts connections: a Unix socket, or a TCP port of a loopback address.
+type Listen struct {
+	Unix bool
+	Addr netip.AddrPort // valid unless Unix
+}
+
+// String returns the value as it's written in a host file.
+func (l Listen) String() string {
+	if l.Unix {
+		return "unix"
+	}
+	return l.Addr.String()
+}
+
+// Directory is a folder that the user wants on the host.
+type Directory struct {
+	Place
+
+	Path  string // absolute and clean
+	Mode  Mode
+	Owner string
+	Group string
+	Adopt bool // take the folder over when it's there already
+}
+
+// File is a file that the user wants on the host.
+type File struct {
+	Place
+
+	Path    string // absolute and clean
+	Content string // used when Source is empty
+	Source  string // absolute path of a local file with the content
+	Mode    Mode
+	Owner   string
+	Group   string
+	Adopt   bool // take the file over when it's there already
+}
+
+// Mode is a Unix permission mode with its set-user-ID, set-group-ID and sticky bits, at most 07777.
+type Mode uint32
+
+// String returns the mode in octal with four digits, as chmod(1) takes it.
+func (m Mode) String() string { return fmt.Sprintf("%04o", uint32(m)) }
+
+// Engine returns the engine with the given name, or nil.
+func (h *Host) Engine(name string) *Engine {
+	return find(h.Engines, name, func(e *Engine) string { return e.Name })
+}
+
+// Model returns the model with the given name, or nil.
+func (h *Host) Model(name string) *Model {
+	return find(h.Models, name, func(m *Model) string { return m.Name })
+}
+
+// Server returns the server with the given name, or nil.
+func (h *Host) Server(name string) *Server {
+	return find(h.Servers, name, func(s *Server) string { return s.Name })
+}
+
+func find[T any](list []T, name string, nameOf func(*T) string) *T {
+	for i := range list {
+		if nameOf(&list[i]) == name {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// within reports whether p is the folder dir or below it. Both are absolute and clean.
+func within(p, dir string) bool {
+	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
+}
