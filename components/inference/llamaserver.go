@@ -1,0 +1,119 @@
+// Package inference renders and deploys the servers that answer for models.
+//
+// It exists so that the sandbox of a model server is decided in one place, from the host file
+// and the host's facts alone. What a server may reach is text that a preview shows and that
+// golden tests pin, so a sandbox that gets worse is seen in a review.
+package inference
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+
+	"github.com/llmhost/llmhost/internal/hostfile"
+)
+
+const (
+	// EnginesRoot holds the engines on the host, each in a folder named by the SHA-256 of its
+	// archive. It is the default of the Engine resource's root.
+	EnginesRoot = "/opt/llmhost/engines"
+
+	// ModelsGroup is the group that may read the models. Which of them a server sees is
+	// decided by its sandbox, which holds its own model and no other.
+	ModelsGroup = "llm-models"
+)
+
+// LlamaServer is one llama.cpp server as it runs on a host.
+type LlamaServer struct {
+	Server   hostfile.Server
+	Engine   hostfile.Engine
+	Model    hostfile.Model
+	File     string // the model's path on the host
+	Timezone string
+	GPU      *GPU // nil: the server uses none and can reach none
+}
+
+// NewLlamaServer gathers what a server of a host needs. Facts may be nil for a host that wasn't
+// probed yet; then a server that puts layers on a GPU is an error, since only the host knows
+// which devices those are.
+func NewLlamaServer(host *hostfile.Host, facts *hostfile.Facts, server hostfile.Server) (*LlamaServer, error) {
+	engine, model := host.Engine(server.Engine), host.Model(server.Model)
+	if engine == nil || model == nil {
+		return nil, fmt.Errorf("%s: server %q needs the engine %q and the model %q, and the host doesn't have both",
+			server.Range, server.Name, server.Engine, server.Model)
+	}
+	s := &LlamaServer{
+		Server:   server,
+		Engine:   *engine,
+		Model:    *model,
+		File:     host.ModelFile(model),
+		Timezone: host.Timezone,
+	}
+	if server.GPULayers > 0 {
+		gpu, err := newGPU(host, facts)
+		if err != nil {
+			return nil, fmt.Errorf("%s: server %q puts layers on the GPU, but %w", server.At("gpu_layers"), server.Name, err)
+		}
+		s.GPU = gpu
+	}
+	return s, nil
+}
+
+// Root is the engine's folder on the host, which is the server's root directory.
+func (s *LlamaServer) Root() string { return path.Join(EnginesRoot, s.Engine.SHA256) }
+
+// Args are the program and its arguments, with paths as the server sees them.
+//
+// Host, port and alias are always given, because llama-server's defaults have changed between
+// versions.
+func (s *LlamaServer) Args() []string {
+	args := []string{
+		path.Join("/", s.Engine.Executable),
+		"-m", s.modelInside(),
+		"--alias", s.Model.Name,
+	}
+	if s.Server.Listen.Unix {
+		args = append(args, "--host", s.Server.Socket())
+	} else {
+		addr := s.Server.Listen.Addr
+		args = append(args, "--host", addr.Addr().String(), "--port", strconv.Itoa(int(addr.Port())))
+	}
+	args = append(args, "-c", strconv.Itoa(s.Server.Context), "-np", strconv.Itoa(s.Server.Parallel))
+	if s.Server.Threads > 0 {
+		args = append(args, "-t", strconv.Itoa(s.Server.Threads))
+	}
+	if s.GPU != nil {
+		args = append(args, "-ngl", strconv.Itoa(s.Server.GPULayers))
+	}
+	return append(args, "--no-webui")
+}
+
+// Address is where the server answers, as the agent dials it.
+func (s *LlamaServer) Address() string {
+	if s.Server.Listen.Unix {
+		return "unix:" + s.Server.Socket()
+	}
+	return "tcp:" + s.Server.Listen.Addr.String()
+}
+
+// RestartOn are the digests of what the server has loaded: when one changes, the process still
+// holds the old bytes. They are plain text from the host file and never outputs of resources,
+// which would be unknown in a preview.
+func (s *LlamaServer) RestartOn() map[string]string {
+	return map[string]string{"engine": s.Engine.SHA256, "model": s.Model.SHA256}
+}
+
+// Readiness is how a deployment finds out that the server works.
+type Readiness struct {
+	Address        string
+	Model          string
+	TimeoutSeconds int
+}
+
+// Readiness asks for the model by the name that clients use.
+func (s *LlamaServer) Readiness() Readiness {
+	return Readiness{Address: s.Address(), Model: s.Model.Name, TimeoutSeconds: int(s.Server.ReadyTimeout.Seconds())}
+}
+
+// modelInside is the model's path in the sandbox.
+func (s *LlamaServer) modelInside() string { return path.Join(modelsInside, path.Base(s.File)) }

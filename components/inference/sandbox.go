@@ -1,0 +1,153 @@
+package inference
+
+import (
+	"fmt"
+	"path"
+	"time"
+
+	"github.com/llmhost/llmhost/components/systemd"
+)
+
+// Folders inside a server's root directory. An engine's archive has an empty folder for each
+// of models, tmp, proc, sys, dev and run. systemd would otherwise create the folder in the
+// engine, which would then not be as it was unpacked.
+const (
+	modelsInside   = "/models"
+	zoneInfoInside = "/run/zoneinfo"
+)
+
+// Unit is the server's service.
+//
+// The server is a stranger's C++ that parses models and prompts which strangers wrote, so the
+// unit assumes that it is taken over: what it may then reach is its model, its clients, and
+// its GPU if it has one. The gaps are those that the server was seen to need.
+func (s *LlamaServer) Unit() systemd.Unit {
+	u := systemd.Unit{
+		Unit: systemd.UnitSection{
+			Description: systemd.Text(fmt.Sprintf("Model server %s (%s)", s.Server.Name, s.Model.Name)),
+			// A server that fails at once, five times in five minutes, is left failed.
+			StartLimitIntervalSec: systemd.Duration(5 * time.Minute),
+			StartLimitBurst:       new(systemd.Count(5)),
+		},
+		Service: systemd.ServiceSection{
+			Type:             "exec",
+			ExecStart:        s.Args(),
+			Restart:          "on-failure",
+			RestartSec:       systemd.Duration(2 * time.Second),
+			TimeoutStopSec:   systemd.Duration(30 * time.Second),
+			KillSignal:       "SIGTERM",
+			OOMPolicy:        "kill",
+			SyslogIdentifier: systemd.Keyword("llmhost-" + s.Server.Name),
+
+			User:                systemd.Keyword(s.Server.UserName()),
+			Group:               systemd.Keyword(s.Server.UserName()),
+			SupplementaryGroups: systemd.Words{ModelsGroup},
+			UMask:               "0077",
+			PrivateUsers:        systemd.Yes,
+
+			Environment: systemd.Environment{"TZ": s.Timezone, "TZDIR": zoneInfoInside},
+
+			// Its root is the engine, its models are its own model.
+			RootDirectory: systemd.Path(s.Root()),
+			MountAPIVFS:   systemd.Yes,
+			TemporaryFileSystem: systemd.TemporaryFileSystems{
+				{Path: modelsInside, Options: []string{"ro"}},
+				// PrivateTmp= would also make /var/tmp, in the engine.
+				{Path: "/tmp", Options: []string{"size=64M", "mode=1777", "nodev", "nosuid", "noexec"}},
+			},
+			BindReadOnlyPaths: systemd.Binds{
+				{Source: s.File, Target: s.modelInside()},
+				{Source: "/usr/share/zoneinfo", Target: zoneInfoInside, Optional: true},
+			},
+			ProtectSystem: "strict",
+			ProtectHome:   "yes",
+			PrivateMounts: systemd.Yes,
+
+			DevicePolicy:   "closed",
+			PrivateDevices: systemd.Yes,
+
+			IPAddressDeny: systemd.Words{"any"},
+
+			ProtectProc: "invisible",
+			ProcSubset:  "pid",
+
+			ProtectKernelTunables: systemd.Yes,
+			ProtectKernelModules:  systemd.Yes,
+			ProtectKernelLogs:     systemd.Yes,
+			ProtectControlGroups:  systemd.Yes,
+			ProtectClock:          systemd.Yes,
+			ProtectHostname:       systemd.Yes,
+
+			NoNewPrivileges:         systemd.Yes,
+			CapabilityBoundingSet:   systemd.Words{},
+			AmbientCapabilities:     systemd.Words{},
+			KeyringMode:             "private",
+			LockPersonality:         systemd.Yes,
+			MemoryDenyWriteExecute:  systemd.Yes,
+			RemoveIPC:               systemd.Yes,
+			RestrictNamespaces:      systemd.Yes,
+			RestrictRealtime:        systemd.Yes,
+			RestrictSUIDSGID:        systemd.Yes,
+			SystemCallArchitectures: systemd.Words{"native"},
+			SystemCallFilter:        systemd.Lines{{"@system-service"}, {"~@privileged", "@resources"}},
+			// A refused call is an error to the server, not its end: libraries probe for calls
+			// that they can do without.
+			SystemCallErrorNumber: "EPERM",
+
+			MemoryMax: new(systemd.Bytes(s.Server.Memory)),
+			// Prompts and answers are never written to a disk, by swap or by a core dump.
+			MemorySwapMax: new(systemd.Bytes(0)),
+			LimitCORE:     new(systemd.Bytes(0)),
+			TasksMax:      new(systemd.Count(1024)),
+			LimitNOFILE:   new(systemd.Count(4096)),
+		},
+		Install: systemd.InstallSection{WantedBy: systemd.Words{"multi-user.target"}},
+	}
+	s.openNetwork(&u)
+	s.openGPU(&u)
+	return u
+}
+
+// openNetwork lets clients in, and the server not out.
+func (s *LlamaServer) openNetwork(u *systemd.Unit) {
+	service := &u.Service
+	if s.Server.Listen.Unix {
+		// Clients are let in by the server's group, which may pass the folder and open the
+		// socket.
+		service.RuntimeDirectory = systemd.Words{path.Join("llmhost", s.Server.Name)}
+		service.RuntimeDirectoryMode = "0710"
+		service.UMask = "0007"
+		service.PrivateNetwork = systemd.Yes
+		service.RestrictAddressFamilies = systemd.Words{"AF_UNIX"}
+		return
+	}
+	family := "AF_INET"
+	if s.Server.Listen.Addr.Addr().Is6() {
+		family = "AF_INET6"
+	}
+	service.RestrictAddressFamilies = systemd.Words{family}
+	service.IPAddressAllow = systemd.Words{"localhost"}
+}
+
+// openGPU gives the server its GPU. Each directive that it relaxes would hide the device or
+// something that the driver's libraries need.
+func (s *LlamaServer) openGPU(u *systemd.Unit) {
+	if s.GPU == nil {
+		return
+	}
+	u.Unit.After = s.GPU.After
+	u.Unit.Wants = s.GPU.After
+	service := &u.Service
+	service.SupplementaryGroups = append(service.SupplementaryGroups, s.GPU.Groups...)
+	// PrivateDevices= would hide the devices; DevicePolicy= still closes all others.
+	service.PrivateDevices = systemd.Unset
+	service.DeviceAllow = s.GPU.Devices
+	// Drivers are asked for their parameters in /proc/driver.
+	service.ProcSubset = "all"
+	// Drivers place memory near the device with calls that are in @resources.
+	service.SystemCallFilter = systemd.Lines{{"@system-service"}, {"~@privileged"}}
+	if len(s.GPU.Libraries) > 0 {
+		service.BindReadOnlyPaths = append(service.BindReadOnlyPaths, s.GPU.Libraries...)
+		service.Environment["LD_LIBRARY_PATH"] = driverInside
+	}
+}
