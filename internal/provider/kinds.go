@@ -12,20 +12,15 @@ import (
 type kind struct {
 	// key are the inputs that make up the natural key, joined to a path.
 	key []string
-	// deleteFirst: a forced replacement deletes before it creates. It is for what the inputs
-	// describe wholly. A model would have to be sent again, a user would get another uid and
-	// leave its files behind, a directory isn't empty: for these the replacement is created
-	// over the old one, and the deletion that follows carries an old generation and does nothing.
-	deleteFirst bool
 	// noDiff are inputs whose change is no change of the resource.
 	noDiff []string
 }
 
 var kinds = map[string]kind{
-	"File":        {key: []string{"path"}, deleteFirst: true},
+	"File":        {key: []string{"path"}},
 	"Directory":   {key: []string{"path"}},
 	"SystemUser":  {key: []string{"name"}},
-	"SystemdUnit": {key: []string{"name"}, deleteFirst: true},
+	"SystemdUnit": {key: []string{"name"}},
 	"Model":       {key: []string{"path"}, noDiff: []string{"source"}},
 	"Engine":      {key: []string{"root", "sha256"}, noDiff: []string{"source"}},
 }

@@ -50,6 +50,10 @@ func (m *middleware) check(ctx context.Context, req p.CheckRequest) (p.CheckResp
 	return m.inner.Check(m.operation(ctx, req.Urn, true), req)
 }
 
+// diff never asks for a deletion before a replacement. Where the ID changes, both can exist.
+// Where a user forces the replacement of the same ID, the engine doesn't ask at all
+// (up --replace) or the new one has taken over the ledger's entry when the deletion of the
+// old one comes, so that it carries an old generation and removes nothing.
 func (m *middleware) diff(ctx context.Context, req p.DiffRequest) (p.DiffResponse, error) {
 	k := kinds[kindOf(req.Urn)]
 	state, err := m.readable(req.Urn, req.ID, req.State)
@@ -58,18 +62,15 @@ func (m *middleware) diff(ctx context.Context, req p.DiffRequest) (p.DiffRespons
 	}
 	shape := m.shapes.of(req.Urn)
 	req.State = state
-	if req.OldInputs.Len() > 0 {
-		req.OldInputs = shape.inputs.fit(req.OldInputs, property.Map{})
-	}
+	// Both sides can be old: a refresh compares what Read found with the inputs in state.
+	req.OldInputs = shape.inputs.fit(req.OldInputs, property.Map{})
+	req.Inputs = shape.inputs.fit(req.Inputs, property.Map{})
 	for _, key := range k.noDiff {
 		req.State, req.OldInputs, req.Inputs = req.State.Delete(key), req.OldInputs.Delete(key), req.Inputs.Delete(key)
 	}
 	resp, err := m.inner.Diff(m.operation(ctx, req.Urn, true), req)
 	if err != nil {
 		return p.DiffResponse{}, explain(req.Urn, req.ID, err)
-	}
-	if id, ok := k.id(req.Inputs); ok && id == req.ID && k.deleteFirst {
-		resp.DeleteBeforeReplace = true
 	}
 	return resp, nil
 }

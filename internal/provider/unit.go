@@ -142,7 +142,7 @@ func (c *checks) unitText(property, what, v string) {
 	case err != nil:
 		c.fail(property, "%s isn't a unit file: %v", what, err)
 	case len(sections) == 0:
-		c.fail(property, "%s has no section: it is empty", what)
+		c.fail(property, "%s has no section such as [Service]", what)
 	}
 }
 

@@ -1,0 +1,104 @@
+package provider_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"github.com/llmhost/llmhost/internal/agent/agentpb"
+)
+
+func userInputs(groups ...string) resource.PropertyMap {
+	in := resource.PropertyMap{"name": str("llm-a")}
+	if groups != nil {
+		list := []resource.PropertyValue{}
+		for _, g := range groups {
+			list = append(list, str(g))
+		}
+		in["groups"] = resource.NewProperty(list)
+	}
+	return in
+}
+
+func TestUserLifecycle(t *testing.T) {
+	agent := newFakeAgent()
+	s := newStack(t, connectTo(t, agent))
+	s.mustUp("SystemUser", "a", userInputs("video", "render"), "create")
+	want := &agentpb.UserState{Home: "/nonexistent", Shell: "/usr/sbin/nologin", Groups: []string{"render", "video"}}
+	got := agent.users["llm-a"]
+	if got.GetHome() != want.GetHome() || got.GetShell() != want.GetShell() || !cmp.Equal(got.GetGroups(), want.GetGroups()) {
+		t.Errorf("created %v, want %v", got, want)
+	}
+	s.mustUp("SystemUser", "a", userInputs("render", "video"), "same") // a set has no order
+	if got := s.drift("a"); got != nil {
+		t.Errorf("drift of an untouched user: %v", got)
+	}
+	s.mustUp("SystemUser", "a", userInputs("render"), "update")
+	s.destroy("a")
+	if len(agent.users) != 0 {
+		t.Error("the user is still there after destroy")
+	}
+}
+
+func TestUserDrift(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(u *agentpb.UserState)
+		want   []string
+	}{
+		"shell":   {func(u *agentpb.UserState) { u.Shell = "/bin/bash" }, []string{"shell"}},
+		"home":    {func(u *agentpb.UserState) { u.Home = "/home/a" }, []string{"home"}},
+		"comment": {func(u *agentpb.UserState) { u.Comment = "me" }, []string{"comment"}},
+		"groups":  {func(u *agentpb.UserState) { u.Groups = []string{"sudo"} }, []string{"groups"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			agent := newFakeAgent()
+			s := newStack(t, connectTo(t, agent))
+			s.mustUp("SystemUser", "a", userInputs(), "create")
+			test.change(agent.users["llm-a"])
+			if diff := cmp.Diff(test.want, topLevel(s.drift("a"))); diff != "" {
+				t.Errorf("drift (-want +got):\n%s", diff)
+			}
+			s.refresh("a")
+			s.mustUp("SystemUser", "a", userInputs(), "update")
+			if got := s.drift("a"); got != nil {
+				t.Errorf("drift after the repair: %v", got)
+			}
+		})
+	}
+}
+
+func TestUserThatIsGoneIsCreatedAgain(t *testing.T) {
+	agent := newFakeAgent()
+	s := newStack(t, connectTo(t, agent))
+	s.mustUp("SystemUser", "a", userInputs(), "create")
+	delete(agent.users, "llm-a")
+	if diff := cmp.Diff([]string{"gone"}, s.drift("a")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestForeignUserIsRefusedUnlessAdopted(t *testing.T) {
+	agent := newFakeAgent()
+	agent.users["llm-a"] = &agentpb.UserState{Exists: true, Shell: "/bin/bash"}
+	s := newStack(t, connectTo(t, agent))
+	_, err := s.up("SystemUser", "a", userInputs())
+	if err == nil || !strings.Contains(err.Error(), "SystemUser llm-a: ") || !strings.Contains(err.Error(), "isn't llmhost's") {
+		t.Fatalf("a foreign user was not refused plainly: %v", err)
+	}
+	if agent.users["llm-a"].GetShell() != "/bin/bash" {
+		t.Error("the refused user was changed")
+	}
+	s.mustUp("SystemUser", "a", with(userInputs(), "adopt", boolean(true)), "create")
+}
+
+// A resource of another stack that claims the same user is refused by name.
+func TestTwoOwners(t *testing.T) {
+	s := newStack(t, connectTo(t, newFakeAgent()))
+	s.mustUp("SystemUser", "a", userInputs(), "create")
+	_, err := s.up("SystemUser", "b", userInputs())
+	if err == nil || !strings.Contains(err.Error(), "belongs to") {
+		t.Errorf("a second owner was not refused: %v", err)
+	}
+}
