@@ -137,3 +137,14 @@ func (b *block) names() []string {
 	}
 	return names
 }
+
+// blockNames are the blocks inside the block that have a label, or those that have none.
+func (b *block) blockNames(withLabel bool) []string {
+	var names []string
+	for _, c := range b.blocks {
+		if (c.label != nil) == withLabel {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}

@@ -42,8 +42,8 @@ func (d *decoder) checkName(h *Host) {
 
 func (d *decoder) checkConnection(h *Host) {
 	switch {
-	case h.SSH == nil && h.Local == nil:
-		d.errorAt(h.Range, fmt.Sprintf("host %q doesn't say how to reach it", h.Name),
+	case h.SSH == nil && h.Local == nil && !d.misspelt["ssh"] && !d.misspelt["local"]:
+		d.errorAt(h.Range, "the host has neither ssh nor local",
 			"Add ssh { address = … }, or local {} when the host is the machine that llmhost runs on.")
 	case h.SSH != nil && h.Local != nil:
 		d.errorAt(h.Local.Range, "both ssh and local", "The ssh block is at %s. Keep one of them.", position(h.SSH.Range))
@@ -75,7 +75,7 @@ func (d *decoder) checkServers(h *Host) {
 		d.checkReference(s.At("engine"), "engine", s.Engine, engines)
 		d.checkReference(s.At("model"), "model", s.Model, models)
 		if s.GPULayers > 0 && h.GPU == nil {
-			d.errorAt(s.At("gpu_layers"), fmt.Sprintf("gpu_layers is %d on a host without a GPU", s.GPULayers),
+			d.errorAt(s.At("gpu_layers"), fmt.Sprintf("gpu_layers is %d on a host without a gpu block", s.GPULayers),
 				"Add a block such as gpu \"nvidia\" { … }, or set gpu_layers to 0.")
 		}
 		if !s.Listen.Addr.IsValid() {
@@ -92,7 +92,7 @@ func (d *decoder) checkServers(h *Host) {
 
 // checkReference reports a name that no block of the kind has.
 func (d *decoder) checkReference(at hcl.Range, kind, name string, declared []string) {
-	if name == "" || slices.Contains(declared, name) {
+	if name == "" || slices.Contains(declared, name) || d.misspelt[kind] {
 		return
 	}
 	hint := didYouMean(nearest(name, declared))
@@ -102,7 +102,7 @@ func (d *decoder) checkReference(at hcl.Range, kind, name string, declared []str
 		hint += fmt.Sprintf("This host file declares no %s. ", kind)
 	}
 	if kind == "engine" {
-		hint += fmt.Sprintf("The kinds of engines that llmhost runs: %s. ", list(engineKinds))
+		hint += fmt.Sprintf("llmhost runs engines of the kind %s. ", list(engineKinds))
 	}
 	d.errorAt(at, fmt.Sprintf("unknown %s %q", kind, name), "%sAdd a block %s %q { … } or use another.", hint, kind, name)
 }

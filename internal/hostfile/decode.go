@@ -28,10 +28,21 @@ type modelsBlock struct {
 type decoder struct {
 	scope scope
 	diags hcl.Diagnostics
+
+	// misspelt are the blocks that an unknown one was probably meant to be, whose absence is no fault on top.
+	misspelt map[string]bool
 }
 
 func (d *decoder) errorAt(at hcl.Range, summary, detail string, args ...any) {
 	d.diags = append(d.diags, errorAt(at, summary, detail, args...))
+}
+
+// attributeFault marks a diagnostic that is about the value of one attribute and nothing else.
+type attributeFault struct{ attribute string }
+
+// concerns marks the last diagnostic.
+func (d *decoder) concerns(attribute string) {
+	d.diags[len(d.diags)-1].Extra = attributeFault{attribute}
 }
 
 // file decodes the file's only block. It returns nil when there is none.
@@ -81,6 +92,7 @@ func (d *decoder) block(spec *block, b *hclsyntax.Block, target any) {
 		}
 		if a.required {
 			d.errorAt(b.DefRange(), fmt.Sprintf("%s has no %s", heading(b), a.name), "%s", plain(a.doc))
+			d.concerns(a.name)
 		} else if a.fallback != cty.NilVal {
 			if err := a.set(d.scope, target, a.fallback); err != nil {
 				panic(fmt.Sprintf("the default of %s.%s: %v", spec.name, a.name, err))
@@ -101,7 +113,7 @@ func (d *decoder) child(spec *block, b *hclsyntax.Block, target any, first map[s
 			d.errorAt(b.TypeRange, fmt.Sprintf("%s is an attribute and not a block", b.Type), "Write %s = ….", b.Type)
 			return
 		}
-		d.unknown("block", spec, b.Type, b.TypeRange)
+		d.misspelt[d.unknown("block", spec, b.Type, b.TypeRange, spec.blockNames(len(b.Labels) > 0)...)] = true
 		return
 	}
 	if at, again := first[b.Type]; again && !child.repeated {
@@ -140,6 +152,7 @@ func (d *decoder) attribute(spec *block, a *hclsyntax.Attribute, target any) {
 			"Write %s { … }, without an equals sign.", spec.block(a.Name).header())
 		return
 	}
+	target.(placed).place().Attributes[a.Name] = a.Expr.Range()
 	if words := a.Expr.Variables(); len(words) > 0 {
 		d.unquoted(a, words[0])
 		return
@@ -149,9 +162,9 @@ func (d *decoder) attribute(spec *block, a *hclsyntax.Attribute, target any) {
 		d.diags = append(d.diags, diags...)
 		return
 	}
-	target.(placed).place().Attributes[a.Name] = a.Expr.Range()
 	if err := at.set(d.scope, target, value); err != nil {
 		d.fault(a.Expr.Range(), a.Name, err)
+		d.concerns(a.Name)
 	}
 }
 
@@ -165,10 +178,11 @@ func (d *decoder) unquoted(a *hclsyntax.Attribute, word hcl.Traversal) {
 		"A host file has no variables. A text that holds ${ or %%{ is written with $${ or %%%%{.")
 }
 
-// unknown reports a name that the block doesn't take, and returns the name that was probably meant or "".
-func (d *decoder) unknown(what string, spec *block, name string, at hcl.Range) string {
+// unknown reports a name that the block doesn't take, and returns the name that was probably meant or "". The likely ones
+// are looked at before all others.
+func (d *decoder) unknown(what string, spec *block, name string, at hcl.Range, likely ...string) string {
 	names := spec.names()
-	meant := nearest(name, names)
+	meant := cmp.Or(nearest(name, likely), nearest(name, names))
 	hint := fmt.Sprintf("The %s block takes %s.", spec.name, list(names))
 	if len(names) == 0 {
 		hint = fmt.Sprintf("The %s block is empty.", spec.name)

@@ -20,18 +20,30 @@ const maxFileSize = 1 << 20
 
 // Load reads and validates a host file. With an error among the diagnostics the host is nil.
 func Load(path string) (*Host, hcl.Diagnostics) {
+	src, diags := read(path)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	return Parse(src, path)
+}
+
+func read(path string) ([]byte, hcl.Diagnostics) {
 	info, err := os.Stat(path)
-	if err == nil && info.Size() > maxFileSize {
-		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: fmt.Sprintf("%s is too large for a host file", path), Detail: fmt.Sprintf("The most is %d bytes.", maxFileSize)}}
-	}
-	var src []byte
-	if err == nil {
-		src, err = os.ReadFile(path)
-	}
 	if err != nil {
 		return nil, hcl.Diagnostics{unreadable(path, err)}
 	}
-	return Parse(src, path)
+	if info.Size() > maxFileSize {
+		return nil, hcl.Diagnostics{{
+			Severity: hcl.DiagError,
+			Summary:  fmt.Sprintf("%s is too large for a host file", path),
+			Detail:   fmt.Sprintf("The most is %d bytes.", maxFileSize),
+		}}
+	}
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return nil, hcl.Diagnostics{unreadable(path, err)}
+	}
+	return src, nil
 }
 
 // LoadDir reads and validates every host file of a folder. It returns those that are valid, in the order of their names,
@@ -74,6 +86,11 @@ func Paths(dir string) ([]string, error) {
 //
 // Text that isn't HCL is reported for its syntax alone, since what the rest of it means can only be guessed.
 func Parse(src []byte, filename string) (*Host, hcl.Diagnostics) {
+	return parse(src, filename, func(attributeFault) bool { return false })
+}
+
+// parse is Parse without the faults of single attributes that are to be ignored.
+func parse(src []byte, filename string, ignore func(attributeFault) bool) (*Host, hcl.Diagnostics) {
 	parsed, diags := hclsyntax.ParseConfig(src, filename, hcl.InitialPos)
 	if !readable(diags) {
 		return nil, diags
@@ -86,7 +103,7 @@ func Parse(src []byte, filename string) (*Host, hcl.Diagnostics) {
 	if err != nil {
 		home = "" // only a path that starts with ~ misses it, and says so
 	}
-	d := &decoder{scope: scope{folder: folder, home: home}, diags: diags}
+	d := &decoder{scope: scope{folder: folder, home: home}, diags: diags, misspelt: map[string]bool{}}
 	doc := d.file(parsed.Body.(*hclsyntax.Body))
 	if doc != nil {
 		doc.File = filename
@@ -95,6 +112,10 @@ func Parse(src []byte, filename string) (*Host, hcl.Diagnostics) {
 		}
 		d.check(&doc.Host)
 	}
+	d.diags = slices.DeleteFunc(d.diags, func(diag *hcl.Diagnostic) bool {
+		f, ok := diag.Extra.(attributeFault)
+		return ok && ignore(f)
+	})
 	slices.SortStableFunc(d.diags, func(a, b *hcl.Diagnostic) int {
 		return cmp.Compare(a.Subject.Start.Byte, b.Subject.Start.Byte)
 	})

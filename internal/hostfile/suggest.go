@@ -9,12 +9,12 @@ import (
 )
 
 // nearest returns the candidate that was probably meant, or "" when none is close. Two edits are close (the threshold of
-// HCL's own suggestions), but never half of a short name or more.
+// HCL's own suggestions), but never more than two thirds of a short name.
 func nearest(given string, candidates []string) string {
 	best, bestDistance := "", 3
 	for _, c := range candidates {
 		d := levenshtein.Distance(strings.ToLower(given), strings.ToLower(c), nil)
-		if d < bestDistance && 2*d < len(c) {
+		if d < bestDistance && 3*d <= 2*len(c) {
 			best, bestDistance = c, d
 		}
 	}

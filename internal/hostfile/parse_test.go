@@ -1,0 +1,324 @@
+package hostfile
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// load reads a valid host file with a home folder that is the same everywhere.
+func load(t *testing.T, path string) *Host {
+	t.Helper()
+	t.Setenv("HOME", "/home/me")
+	host, diags := Load(path)
+	if err := AsError(diags); err != nil {
+		t.Fatal(err)
+	}
+	return host
+}
+
+var ignorePlaces = cmpopts.IgnoreTypes(Place{})
+
+func TestEveryAttributeIsDecoded(t *testing.T) {
+	testdata, err := filepath.Abs("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := load(t, "testdata/full.hcl")
+	want := &Host{
+		Name:     "full",
+		File:     "testdata/full.hcl",
+		Timezone: "America/Chicago",
+		SSH: &SSH{
+			Address:    "desktop.lan",
+			Port:       2222,
+			User:       "ops",
+			Identity:   "/home/me/.ssh/id_ed25519",
+			KnownHosts: testdata + "/keys/known_hosts",
+			HostKey:    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f",
+			Jump:       "me@bastion:2200",
+		},
+		GPU:        &GPU{Vendor: "nvidia", VRAM: 24 << 30, Bandwidth: 1008e9},
+		ModelsPath: "/data/models",
+		Engines: []Engine{{
+			Name:       "cuda",
+			Kind:       KindLlamaCpp,
+			Source:     "/engines/llama.cpp.tar.zst",
+			SHA256:     strings.Repeat("0123456789abcdef", 4),
+			Executable: "opt/llama/llama-server",
+		}},
+		Models: []Model{{
+			Name:   "llama-3.3-70b",
+			Source: filepath.Dir(testdata) + "/models/x.gguf",
+			SHA256: strings.Repeat("fedcba9876543210", 4),
+			Retain: true,
+		}},
+		Servers: []Server{{
+			Name:         "hybrid",
+			Engine:       "cuda",
+			Runtime:      RuntimeSystemd,
+			Model:        "llama-3.3-70b",
+			Listen:       Listen{Addr: netip.MustParseAddrPort("127.0.0.1:8002")},
+			GPULayers:    40,
+			Context:      8192,
+			Threads:      8,
+			Parallel:     2,
+			Memory:       48 << 30,
+			ReadyTimeout: 10 * time.Minute,
+		}},
+		Directories: []Directory{{Path: "/srv/notes", Mode: 0o2770, Owner: "ops", Group: "users", Adopt: true}},
+		Files: []File{
+			{Path: "/etc/motd.d/llmhost", Content: "A host of ${USER}.\n", Mode: 0o644, Owner: "1000", Group: "users", Adopt: true},
+			{Path: "/srv/notes/a.txt", Source: testdata + "/a.txt", Mode: 0o600, Owner: "root", Group: "root"},
+		},
+	}
+	if diff := cmp.Diff(want, got, ignorePlaces, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+		t.Errorf("the host (-want +got):\n%s", diff)
+	}
+}
+
+// A field that no attribute fills, or an attribute that the full example lacks, is one that was forgotten.
+func TestTheFullExampleIsFull(t *testing.T) {
+	host := load(t, "testdata/full.hcl")
+	for _, block := range []any{*host.SSH, *host.GPU, host.Engines[0], host.Models[0], host.Servers[0], host.Directories[0], host.Files[0]} {
+		v := reflect.ValueOf(block)
+		for i := range v.NumField() {
+			name := v.Type().Field(i).Name
+			if v.Field(i).IsZero() && !(v.Type() == reflect.TypeFor[File]() && name == "Source") {
+				t.Errorf("%s.%s is empty after every attribute was decoded", v.Type().Name(), name)
+			}
+		}
+	}
+	written := map[string]*Place{
+		"host": &host.Place, "ssh": &host.SSH.Place, "gpu": &host.GPU.Place, "engine": &host.Engines[0].Place, "model": &host.Models[0].Place,
+		"server": &host.Servers[0].Place, "directory": &host.Directories[0].Place,
+	}
+	for _, b := range append(schema.blocks, schema) {
+		place, ok := written[b.name]
+		if !ok {
+			continue
+		}
+		for _, a := range b.attributes {
+			if _, ok := place.Attributes[a.name]; !ok {
+				t.Errorf("testdata/full.hcl doesn't write %s.%s", b.name, a.name)
+			}
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	got := parseBody(t, `
+  local {}
+  engine "llama.cpp" {
+    source = "a.tar"
+    sha256 = "`+strings.Repeat("a", 64)+`"
+  }
+  model "tiny" {
+    source = "a.gguf"
+    sha256 = "`+strings.Repeat("a", 64)+`"
+  }
+  server "chat" {
+    engine = "llama.cpp"
+    model  = "tiny"
+    memory = "1GiB"
+  }
+  directory "/srv/notes" {}
+  file "/srv/notes/empty" {
+    content = ""
+  }`)
+	if got.Timezone != "UTC" || got.ModelsPath != "/srv/models" || got.Local == nil || got.SSH != nil || got.GPU != nil {
+		t.Errorf("the host's defaults: %+v", got)
+	}
+	want := Server{Name: "chat", Engine: "llama.cpp", Runtime: "systemd", Model: "tiny", Listen: Listen{Unix: true}, Context: 4096, Parallel: 1, Memory: 1 << 30, ReadyTimeout: 5 * time.Minute}
+	if diff := cmp.Diff(want, got.Servers[0], ignorePlaces, cmpopts.IgnoreFields(Listen{}, "Addr")); diff != "" {
+		t.Errorf("the server's defaults (-want +got):\n%s", diff)
+	}
+	if e := got.Engine("llama.cpp"); e == nil || e.Kind != KindLlamaCpp || e.Executable != "usr/bin/llama-server" {
+		t.Errorf("the engine's defaults: %+v", e)
+	}
+	if d := got.Directories[0]; d.Mode.String() != "0750" || d.Owner != "root" || d.Group != "root" || d.Adopt {
+		t.Errorf("the directory's defaults: %+v", d)
+	}
+	if f := got.Files[0]; f.Mode.String() != "0600" || f.Owner != "root" || f.Group != "root" || f.Adopt {
+		t.Errorf("the file's defaults: %+v", f)
+	}
+}
+
+// parseBody parses a valid host block with the given content.
+func parseBody(t *testing.T, body string) *Host {
+	t.Helper()
+	host, diags := Parse([]byte("host \"x\" {\n"+body+"\n}\n"), "x.hcl")
+	if diags.HasErrors() {
+		t.Fatalf("%v", diags.Errs())
+	}
+	return host
+}
+
+func TestNamesOnTheHost(t *testing.T) {
+	host := load(t, "testdata/full.hcl")
+	s := host.Server("hybrid")
+	for _, c := range []struct{ got, want string }{
+		{s.UserName(), "llm-hybrid"},
+		{s.UnitName(), "llmhost-hybrid.service"},
+		{s.Socket(), "/run/llmhost/hybrid/llm.sock"},
+		{host.ModelFile(host.Model("llama-3.3-70b")), "/data/models/llama-3.3-70b.gguf"},
+		{s.Listen.String(), "127.0.0.1:8002"},
+		{Listen{Unix: true}.String(), "unix"},
+	} {
+		if c.got != c.want {
+			t.Errorf("got %s, want %s", c.got, c.want)
+		}
+	}
+	if host.Engine("none") != nil || host.Model("none") != nil || host.Server("none") != nil {
+		t.Error("a name that isn't there was found")
+	}
+}
+
+func TestPlacesPointIntoTheFile(t *testing.T) {
+	host := load(t, "testdata/full.hcl")
+	s := host.Server("hybrid")
+	if at := s.At("listen"); at.Start.Line != 41 || at.Filename != "testdata/full.hcl" {
+		t.Errorf("listen is at %s", at)
+	}
+	if at := host.Files[1].At("mode"); at != host.Files[1].Range {
+		t.Errorf("an attribute that isn't written is at %s and not at its block", at)
+	}
+}
+
+// The hosts that come with llmhost are valid, also in a fresh clone that has none of the files they name.
+func TestShippedHostsAreValid(t *testing.T) {
+	hosts, diags := LoadDir("../../hosts")
+	if err := AsError(diags); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, h := range hosts {
+		names = append(names, h.Name)
+	}
+	for _, name := range []string{"desktop", "lab", "vps"} {
+		if !strings.Contains(strings.Join(names, " "), name) {
+			t.Errorf("hosts/%s.hcl is missing; there are %v", name, names)
+		}
+	}
+}
+
+func TestLoadDirKeepsTheValidOnes(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"good.hcl":      "host \"good\" {\n  local {}\n}\n",
+		"bad.hcl":       "host \"bad\" {\n}\n",
+		".hidden.hcl":   "nonsense",
+		"good.hcl.orig": "nonsense",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hosts, diags := LoadDir(dir)
+	if len(hosts) != 1 || hosts[0].Name != "good" {
+		t.Errorf("hosts: %v", hosts)
+	}
+	if len(diags) != 1 || !strings.HasSuffix(diags[0].Subject.Filename, "bad.hcl") {
+		t.Errorf("diagnostics: %v", diags)
+	}
+}
+
+func TestAMissingFileSuggestsTheOthers(t *testing.T) {
+	host, diags := Load("testdata/ful.hcl")
+	if host != nil || !diags.HasErrors() {
+		t.Fatal("a file that isn't there was loaded")
+	}
+	if text := AsError(diags).Error(); !strings.Contains(text, `Did you mean "full.hcl"?`) {
+		t.Errorf("no suggestion in: %s", text)
+	}
+}
+
+func TestAHugeFileIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "huge.hcl")
+	if err := os.WriteFile(path, make([]byte, maxFileSize+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, diags := Load(path); !diags.HasErrors() || !strings.Contains(diags[0].Summary, "too large") {
+		t.Errorf("diagnostics: %v", diags)
+	}
+}
+
+func TestCheckSources(t *testing.T) {
+	dir := t.TempDir()
+	text := `host "x" {
+  local {}
+  engine "llama.cpp" {
+    source = "engine.tar"
+    sha256 = "` + strings.Repeat("a", 64) + `"
+  }
+  model "tiny" {
+    source = "tiny.gguf"
+    sha256 = "` + strings.Repeat("a", 64) + `"
+  }
+  file "/etc/a" {
+    source = "folder"
+  }
+  file "/etc/b" {
+    content = "needs no source"
+  }
+}
+`
+	file := filepath.Join(dir, "x.hcl")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tiny.gguf"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	host, diags := Load(file)
+	if err := AsError(diags); err != nil {
+		t.Fatalf("validation asked for local files: %v", err)
+	}
+	var got []string
+	for _, d := range host.CheckSources() {
+		got = append(got, position(*d.Subject)+": "+d.Summary)
+	}
+	want := []string{
+		file + `:4,14-26: the source of engine "llama.cpp" isn't there`,
+		file + `:12,14-22: the source of file "/etc/a" is no file`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("missing sources (-want +got):\n%s", diff)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, pattern := range []string{"testdata/*.hcl", "testdata/faults/*.hcl", "../../hosts/*.hcl"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, path := range paths {
+			src, err := os.ReadFile(path)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(src)
+		}
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		host, diags := Parse(src, "x.hcl")
+		if (host == nil) != diags.HasErrors() {
+			t.Errorf("host %v with diagnostics %v", host, diags)
+		}
+		// What is shown to a reader is written without a fault too.
+		if err := WriteDiagnostics(&strings.Builder{}, diags, nil, true, 80); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,11 @@
+timezone = "UTC"
+
+hots "outside" {
+}
+
+host {
+}
+
+host "outside" "again" {
+  local {}
+}

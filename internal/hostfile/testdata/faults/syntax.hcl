@@ -1,0 +1,4 @@
+host "syntax" {
+  timezone = 
+  ssh {
+    address = "desktop.lan"

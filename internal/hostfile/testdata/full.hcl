@@ -1,0 +1,70 @@
+# Every block and attribute, each with a value that isn't its default.
+host "full" {
+  timezone = "America/Chicago"
+
+  ssh {
+    address     = "desktop.lan"
+    port        = 2222
+    user        = "ops"
+    identity    = "~/.ssh/id_ed25519"
+    known_hosts = "keys/known_hosts"
+    host_key    = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f root@desktop"
+    jump        = "me@bastion:2200"
+  }
+
+  gpu "nvidia" {
+    vram      = "24GiB"
+    bandwidth = "1008GB/s"
+  }
+
+  models {
+    path = "/data/models"
+  }
+
+  engine "cuda" {
+    kind       = "llama.cpp"
+    source     = "/engines/../engines/llama.cpp.tar.zst"
+    sha256     = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+    executable = "opt/llama/llama-server"
+  }
+
+  model "llama-3.3-70b" {
+    source = "../models/x.gguf"
+    sha256 = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
+    retain = true
+  }
+
+  server "hybrid" {
+    engine        = "cuda"
+    runtime       = "systemd"
+    model         = "llama-3.3-70b"
+    listen        = "127.0.0.1:8002"
+    gpu_layers    = 40
+    context       = 8192
+    threads       = 8
+    parallel      = 2
+    memory        = "48GiB"
+    ready_timeout = "10m"
+  }
+
+  directory "/srv/notes" {
+    mode  = "2770"
+    owner = "ops"
+    group = "users"
+    adopt = true
+  }
+
+  file "/etc/motd.d/llmhost" {
+    content = <<-TEXT
+      A host of $${USER}.
+    TEXT
+    mode    = "0644"
+    owner   = "1000"
+    group   = "users"
+    adopt   = true
+  }
+
+  file "/srv/notes/a.txt" {
+    source = "a.txt"
+  }
+}
