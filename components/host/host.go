@@ -1,0 +1,229 @@
+// Package host declares everything that llmhost places on one machine.
+//
+// It exists so that a host file means the same for every host: one component turns it into
+// resources, and decides who owns what, what has to be there first, and what stays when it is
+// no longer declared.
+package host
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"unicode/utf8"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/llmhost/llmhost/components/inference"
+	"github.com/llmhost/llmhost/internal/hostfile"
+	"github.com/llmhost/llmhost/internal/sdk/llmhost"
+)
+
+// The component's token and the names of its children are part of every URN, so they are never
+// changed. An engine, a model and a server have their name in the host file, a directory and a
+// file their path; these two have names of their own.
+const (
+	inferenceHostToken = "llmhost:host:InferenceHost"
+	modelsGroupName    = "models-group"
+	modelsFolderName   = "models"
+)
+
+// InferenceHost is a machine with its engines, models and model servers, and with the files
+// and directories that its user wants there.
+type InferenceHost struct {
+	pulumi.ResourceState
+
+	// Servers are the addresses of the model servers on the host, by name.
+	Servers pulumi.StringMapOutput `pulumi:"servers"`
+
+	group       *llmhost.SystemUser
+	engines     map[string]pulumi.Resource // by digest
+	models      map[string]pulumi.Resource // by name
+	accounts    map[string]pulumi.Resource // that llmhost makes, by name
+	directories map[string]pulumi.Resource // by path
+}
+
+// NewInferenceHost declares a host. Facts may be nil for a host that wasn't probed yet. The
+// provider that reaches the host comes by opts.
+func NewInferenceHost(ctx *pulumi.Context, h *hostfile.Host, facts *hostfile.Facts, opts ...pulumi.ResourceOption) (*InferenceHost, error) {
+	c := &InferenceHost{
+		engines:     map[string]pulumi.Resource{},
+		models:      map[string]pulumi.Resource{},
+		accounts:    map[string]pulumi.Resource{},
+		directories: map[string]pulumi.Resource{},
+	}
+	if err := ctx.RegisterComponentResource(inferenceHostToken, h.Name, c, opts...); err != nil {
+		return nil, fmt.Errorf("declare host %q: %w", h.Name, err)
+	}
+	if len(h.Models) > 0 {
+		if err := c.declareModels(ctx, h); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.declareEngines(ctx, h); err != nil {
+		return nil, err
+	}
+	if err := c.declareServers(ctx, h, facts); err != nil {
+		return nil, err
+	}
+	if err := c.declareDirectories(ctx, h); err != nil {
+		return nil, err
+	}
+	if err := c.declareFiles(ctx, h); err != nil {
+		return nil, err
+	}
+	return c, ctx.RegisterResourceOutputs(c, pulumi.Map{"servers": c.Servers})
+}
+
+// declareModels places the models where only root and the group of the servers can read them.
+func (c *InferenceHost) declareModels(ctx *pulumi.Context, h *hostfile.Host) error {
+	var err error
+	c.group, err = llmhost.NewSystemUser(ctx, modelsGroupName, &llmhost.SystemUserArgs{
+		Name:    pulumi.String(inference.ModelsGroup),
+		Comment: pulumi.String("llmhost readers of the models"),
+	}, pulumi.Parent(c))
+	if err != nil {
+		return fmt.Errorf("declare the group %s: %w", inference.ModelsGroup, err)
+	}
+	c.accounts[inference.ModelsGroup] = c.group
+	folder, err := llmhost.NewDirectory(ctx, modelsFolderName, &llmhost.DirectoryArgs{
+		Path:  pulumi.String(h.ModelsPath),
+		Mode:  pulumi.String("0750"),
+		Owner: pulumi.String("root"),
+		Group: pulumi.String(inference.ModelsGroup),
+	}, pulumi.Parent(c), pulumi.DependsOn([]pulumi.Resource{c.group}))
+	if err != nil {
+		return fmt.Errorf("declare the models' folder %s: %w", h.ModelsPath, err)
+	}
+	for i := range h.Models {
+		m := &h.Models[i]
+		opts := []pulumi.ResourceOption{pulumi.Parent(c), pulumi.DependsOn([]pulumi.Resource{c.group, folder})}
+		if m.Retain {
+			opts = append(opts, pulumi.RetainOnDelete(true))
+		}
+		c.models[m.Name], err = llmhost.NewModel(ctx, m.Name, &llmhost.ModelArgs{
+			Path:   pulumi.String(h.ModelFile(m)),
+			Source: pulumi.String(m.Source),
+			Sha256: pulumi.String(m.SHA256),
+			Mode:   pulumi.String("0640"),
+			Owner:  pulumi.String("root"),
+			Group:  pulumi.String(inference.ModelsGroup),
+		}, opts...)
+		if err != nil {
+			return fmt.Errorf("declare model %q: %w", m.Name, err)
+		}
+	}
+	return nil
+}
+
+// declareEngines places each archive once: two engine blocks with one digest are one folder on
+// the host.
+func (c *InferenceHost) declareEngines(ctx *pulumi.Context, h *hostfile.Host) error {
+	for _, e := range h.Engines {
+		if c.engines[e.SHA256] != nil {
+			continue
+		}
+		engine, err := llmhost.NewEngine(ctx, e.Name, &llmhost.EngineArgs{
+			Root:   pulumi.String(inference.EnginesRoot),
+			Source: pulumi.String(e.Source),
+			Sha256: pulumi.String(e.SHA256),
+		}, pulumi.Parent(c))
+		if err != nil {
+			return fmt.Errorf("declare engine %q: %w", e.Name, err)
+		}
+		c.engines[e.SHA256] = engine
+	}
+	return nil
+}
+
+func (c *InferenceHost) declareServers(ctx *pulumi.Context, h *hostfile.Host, facts *hostfile.Facts) error {
+	addresses := pulumi.StringMap{}
+	for _, server := range h.Servers {
+		s, err := inference.NewLlamaServer(h, facts, server)
+		if err != nil {
+			return err
+		}
+		m, err := inference.NewModelServer(ctx, server.Name, inference.ModelServerArgs{
+			Server: s,
+			Needs:  []pulumi.Resource{c.group, c.engines[s.Engine.SHA256], c.models[s.Model.Name]},
+		}, pulumi.Parent(c))
+		if err != nil {
+			return err
+		}
+		c.accounts[server.UserName()] = m.User
+		addresses[server.Name] = m.Address
+	}
+	c.Servers = addresses.ToStringMapOutput()
+	return nil
+}
+
+func (c *InferenceHost) declareDirectories(ctx *pulumi.Context, h *hostfile.Host) error {
+	for _, d := range parentsFirst(h.Directories) {
+		directory, err := llmhost.NewDirectory(ctx, d.Path, &llmhost.DirectoryArgs{
+			Path:  pulumi.String(d.Path),
+			Mode:  pulumi.String(d.Mode.String()),
+			Owner: pulumi.String(d.Owner),
+			Group: pulumi.String(d.Group),
+			Adopt: pulumi.Bool(d.Adopt),
+		}, pulumi.Parent(c), c.after(d.Path, d.Owner, d.Group))
+		if err != nil {
+			return fmt.Errorf("declare directory %s: %w", d.Path, err)
+		}
+		c.directories[d.Path] = directory
+	}
+	return nil
+}
+
+func (c *InferenceHost) declareFiles(ctx *pulumi.Context, h *hostfile.Host) error {
+	for _, f := range h.Files {
+		content, err := fileContent(f)
+		if err != nil {
+			return err
+		}
+		_, err = llmhost.NewFile(ctx, f.Path, &llmhost.FileArgs{
+			Path:    pulumi.String(f.Path),
+			Content: pulumi.String(content),
+			Mode:    pulumi.String(f.Mode.String()),
+			Owner:   pulumi.String(f.Owner),
+			Group:   pulumi.String(f.Group),
+			Adopt:   pulumi.Bool(f.Adopt),
+		}, pulumi.Parent(c), c.after(f.Path, f.Owner, f.Group))
+		if err != nil {
+			return fmt.Errorf("declare file %s: %w", f.Path, err)
+		}
+	}
+	return nil
+}
+
+// after makes a path wait for the directory that it is in and for the accounts that it belongs
+// to, as far as they are declared here.
+func (c *InferenceHost) after(p, owner, group string) pulumi.ResourceOption {
+	var needs []pulumi.Resource
+	for dir := path.Dir(p); dir != "/"; dir = path.Dir(dir) {
+		if d := c.directories[dir]; d != nil {
+			needs = append(needs, d)
+			break
+		}
+	}
+	if a := c.accounts[owner]; a != nil {
+		needs = append(needs, a)
+	}
+	if a := c.accounts[group]; a != nil && group != owner {
+		needs = append(needs, a)
+	}
+	return pulumi.DependsOn(needs)
+}
+
+// fileContent is the text of a file, from the host file or from the local file that it names.
+func fileContent(f hostfile.File) (string, error) {
+	if f.Source == "" {
+		return f.Content, nil
+	}
+	content, err := os.ReadFile(f.Source)
+	if err != nil {
+		return "", fmt.Errorf("%s: file %q: read its source: %w", f.At("source"), f.Path, err)
+	}
+	if !utf8.Valid(content) {
+		return "", fmt.Errorf("%s: file %q: its source %s isn't text (UTF-8), and a file resource holds text", f.At("source"), f.Path, f.Source)
+	}
+	return string(content), nil
+}
