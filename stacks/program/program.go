@@ -1,0 +1,107 @@
+// Package program is the Pulumi program of every stack: it turns a host file into components,
+// and decides nothing else.
+//
+// It is a package of its own, beside the main package in stacks that the pulumi CLI compiles,
+// because llmhost itself runs it in its own process. One program serves all hosts, since what
+// differs between them is in their host files.
+package program
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/llmhost/llmhost/components/host"
+	"github.com/llmhost/llmhost/internal/hostfile"
+	"github.com/llmhost/llmhost/internal/sdk/llmhost"
+)
+
+// Run declares the host that has the stack's name: hosts/STACK.hcl below the project's root.
+//
+// It exports the host's name as "host" and the addresses of its servers by name as "servers".
+func Run(ctx *pulumi.Context) error {
+	root, err := projectRoot(ctx.RootDirectory())
+	if err != nil {
+		return err
+	}
+	h, facts, err := load(root, ctx.Stack())
+	if err != nil {
+		return err
+	}
+	provider, err := llmhost.NewProvider(ctx, h.Name, providerArgs(h))
+	if err != nil {
+		return fmt.Errorf("declare the connection to host %q: %w", h.Name, err)
+	}
+	component, err := host.NewInferenceHost(ctx, h, facts, pulumi.Providers(provider))
+	if err != nil {
+		return err
+	}
+	ctx.Export("host", pulumi.String(h.Name))
+	ctx.Export("servers", component.Servers)
+	return nil
+}
+
+// projectRoot is the nearest folder at or above dir that holds Pulumi.yaml. The pulumi CLI and
+// llmhost differ in whether the root directory that they report is that folder or the one of
+// the program below it.
+func projectRoot(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("find the project: %w", err)
+	}
+	for folder := dir; ; folder = filepath.Dir(folder) {
+		if _, err := os.Stat(filepath.Join(folder, "Pulumi.yaml")); err == nil {
+			return folder, nil
+		}
+		if folder == filepath.Dir(folder) {
+			return "", fmt.Errorf("no Pulumi.yaml in %s or a folder above it: run this inside an llmhost project", dir)
+		}
+	}
+}
+
+// load reads the host file of a stack and its facts. All faults of the file are in the error.
+func load(root, stack string) (*hostfile.Host, *hostfile.Facts, error) {
+	file := filepath.Join(root, "hosts", stack+hostfile.Extension)
+	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		return nil, nil, fmt.Errorf("stack %q has no host file: write hosts/%s%s", stack, stack, hostfile.Extension)
+	}
+	h, diags := hostfile.Load(file)
+	if diags.HasErrors() {
+		return nil, nil, hostfile.AsError(diags)
+	}
+	facts, err := hostfile.LoadFacts(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	return h, facts, nil
+}
+
+// providerArgs says how the host is reached. Its identity is its name and not its address, so
+// that a host which moves keeps what is on it.
+func providerArgs(h *hostfile.Host) *llmhost.ProviderArgs {
+	args := &llmhost.ProviderArgs{HostId: pulumi.String(h.Name)}
+	if h.SSH == nil {
+		args.Local = pulumi.Bool(true)
+		return args
+	}
+	args.Address = pulumi.String(h.SSH.Address)
+	// What the host file leaves out stays out, for the user's own SSH configuration to decide.
+	if h.SSH.Port != 0 {
+		args.Port = pulumi.Int(h.SSH.Port)
+	}
+	for value, to := range map[*string]*pulumi.StringPtrInput{
+		&h.SSH.User:       &args.User,
+		&h.SSH.Identity:   &args.Identity,
+		&h.SSH.KnownHosts: &args.KnownHosts,
+		&h.SSH.HostKey:    &args.HostKey,
+		&h.SSH.Jump:       &args.Jump,
+	} {
+		if *value != "" {
+			*to = pulumi.String(*value)
+		}
+	}
+	return args
+}
