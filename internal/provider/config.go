@@ -7,6 +7,8 @@ import (
 	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi-go-provider/infer"
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
+
+	"github.com/llmhost/llmhost/internal/remote"
 )
 
 // Config is how one provider instance reaches its host.
@@ -41,8 +43,8 @@ func (c *Config) Annotate(a infer.Annotator) {
 	a.Describe(&c.StateDir, "Folder on the host for the ledger and the lease. Empty means `/var/lib/llmhost`.")
 }
 
-func (c *Config) target() Target {
-	return Target{
+func (c *Config) target() remote.Target {
+	return remote.Target{
 		HostID: c.HostID, Local: c.Local, Address: c.Address, Port: c.Port, User: c.User,
 		Identity: c.Identity, KnownHosts: c.KnownHosts, HostKey: c.HostKey, Jump: c.Jump, StateDir: c.StateDir,
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
 
 	"github.com/llmhost/llmhost/internal/provider"
+	"github.com/llmhost/llmhost/internal/remote"
 )
 
 var providerURN = resource.NewURN("lab", "llmhost", "", "pulumi:providers:llmhost", "test")
@@ -87,8 +88,8 @@ func TestCheckConfig(t *testing.T) {
 
 // A setting that was removed is gone, also when one provider is asked twice.
 func TestRemovedSettingDoesNotSurvive(t *testing.T) {
-	var dialled provider.Target
-	s := newStackWith(t, func(_ context.Context, target provider.Target) (provider.Host, error) {
+	var dialled remote.Target
+	s := newStackWith(t, func(_ context.Context, target remote.Target) (provider.Host, error) {
 		dialled = target
 		return nil, errors.New("far enough")
 	})
@@ -98,14 +99,14 @@ func TestRemovedSettingDoesNotSurvive(t *testing.T) {
 	if _, err := s.up("SystemUser", "a", resource.PropertyMap{"name": str("llm-a")}); err == nil {
 		t.Fatal("the dialer's error was swallowed")
 	}
-	want := provider.Target{HostID: "test", Address: "host.test"}
+	want := remote.Target{HostID: "test", Address: "host.test"}
 	if diff := cmp.Diff(want, dialled); diff != "" {
 		t.Errorf("target (-want +got):\n%s", diff)
 	}
 }
 
 func TestConfigureDoesNotDial(t *testing.T) {
-	newStackWith(t, func(context.Context, provider.Target) (provider.Host, error) {
+	newStackWith(t, func(context.Context, remote.Target) (provider.Host, error) {
 		t.Error("Configure has dialled")
 		return nil, errors.New("no")
 	})

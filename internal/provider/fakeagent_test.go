@@ -2,6 +2,7 @@ package provider_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/remote"
 )
 
 // fakeAgent is an agent of a machine that doesn't exist: it keeps users and units in memory,
@@ -181,8 +183,8 @@ func (f *fakeAgent) Remove(_ context.Context, req *agentpb.RemoveRequest) (*agen
 
 // host is a connection to an agent, as the provider sees one.
 type host struct {
-	t      *testing.T
 	conn   *grpc.ClientConn
+	client agentpb.AgentClient
 	leases int
 	mu     sync.Mutex
 	calls  []string // the agent's methods that were called
@@ -191,7 +193,7 @@ type host struct {
 // connectTo serves an agent in memory.
 func connectTo(t *testing.T, agent agentpb.AgentServer, opts ...grpc.ServerOption) *host {
 	t.Helper()
-	h := &host{t: t}
+	h := &host{}
 	opts = append(opts, grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 		h.note(info.FullMethod)
 		return next(ctx, req)
@@ -200,6 +202,7 @@ func connectTo(t *testing.T, agent agentpb.AgentServer, opts ...grpc.ServerOptio
 		return next(srv, ss)
 	}))
 	h.conn = serveInMemory(t, func(s *grpc.Server) { agentpb.RegisterAgentServer(s, agent) }, opts...)
+	h.client = agentpb.NewAgentClient(inWords{h.conn})
 	return h
 }
 
@@ -221,7 +224,7 @@ func (h *host) forget() {
 	h.calls = nil
 }
 
-func (h *host) Agent() agentpb.AgentClient { return agentpb.NewAgentClient(h.conn) }
+func (h *host) Agent() agentpb.AgentClient { return h.client }
 
 func (h *host) Lease(context.Context) error {
 	h.mu.Lock()
@@ -235,3 +238,34 @@ func (h *host) Bulk(context.Context) (agentpb.AgentClient, io.Closer, error) {
 }
 
 func (h *host) Session() string { return "session" }
+
+// inWords is a connection whose errors are package remote's, as on a real connection.
+type inWords struct{ grpc.ClientConnInterface }
+
+func (c inWords) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return remoteError(c.ClientConnInterface.Invoke(ctx, method, args, reply, opts...))
+}
+
+func (c inWords) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := c.ClientConnInterface.NewStream(ctx, desc, method, opts...)
+	return streamInWords{s}, remoteError(err)
+}
+
+type streamInWords struct{ grpc.ClientStream }
+
+func (s streamInWords) RecvMsg(m any) error { return remoteError(s.ClientStream.RecvMsg(m)) }
+
+func remoteError(err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	st := status.Convert(err)
+	out := &remote.Error{Message: st.Message()}
+	for _, d := range st.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			out.Reason = agentpb.Reason(agentpb.Reason_value[info.GetReason()])
+			out.Metadata, out.Hint = info.GetMetadata(), info.GetMetadata()["hint"]
+		}
+	}
+	return out
+}

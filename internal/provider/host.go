@@ -5,9 +5,12 @@ import (
 	"io"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/remote"
 )
 
-// Host is what the resources need of a connection to a host. *remote.Conn is one.
+var _ Host = (*remote.Conn)(nil)
+
+// Host is what the resources need of a connection to a host.
 type Host interface {
 	// Agent is the client of the agent that runs on the host.
 	Agent() agentpb.AgentClient
@@ -20,19 +23,15 @@ type Host interface {
 	Session() string
 }
 
-// Target says which host a provider instance is for and how it is reached.
-type Target struct {
-	HostID     string
-	Local      bool
-	Address    string
-	Port       int
-	User       string
-	Identity   string
-	KnownHosts string
-	HostKey    string
-	Jump       string
-	StateDir   string
-}
-
 // Dialer connects to a host, or hands out a connection that is already there.
-type Dialer func(ctx context.Context, t Target) (Host, error)
+type Dialer func(ctx context.Context, t remote.Target) (Host, error)
+
+// dialShared takes connections from the process's one pool: with a changed address, an old and
+// a new provider instance live at once, and each resource would open its own otherwise.
+func dialShared(ctx context.Context, t remote.Target) (Host, error) {
+	conn, err := remote.Shared().Conn(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}

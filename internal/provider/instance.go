@@ -10,12 +10,13 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/remote"
 )
 
 // instance is one configured provider: the resources of one host.
 type instance struct {
 	dial   Dialer
-	target atomic.Pointer[Target]
+	target atomic.Pointer[remote.Target]
 }
 
 // operation is one call of the engine, as far as a resource needs to know it. infer hands

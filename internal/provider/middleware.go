@@ -47,7 +47,12 @@ func (m *middleware) operation(ctx context.Context, urn resource.URN, dryRun boo
 }
 
 func (m *middleware) check(ctx context.Context, req p.CheckRequest) (p.CheckResponse, error) {
-	return m.inner.Check(m.operation(ctx, req.Urn, true), req)
+	resp, err := m.inner.Check(m.operation(ctx, req.Urn, true), req)
+	if err != nil {
+		return p.CheckResponse{}, explain(req.Urn, "", err)
+	}
+	resp.Inputs = keepUnknown(resp.Inputs, req.Inputs)
+	return resp, nil
 }
 
 // diff never asks for a deletion before a replacement. Where the ID changes, both can exist.
@@ -81,6 +86,9 @@ func (m *middleware) create(ctx context.Context, req p.CreateRequest) (p.CreateR
 		id, _ := kinds[kindOf(req.Urn)].id(req.Properties)
 		return p.CreateResponse{}, explain(req.Urn, id, err)
 	}
+	if req.DryRun {
+		resp.Properties = keepUnknown(resp.Properties, req.Properties)
+	}
 	resp.Properties = m.stamp(req.Urn, resp.Properties)
 	return resp, err
 }
@@ -94,6 +102,9 @@ func (m *middleware) update(ctx context.Context, req p.UpdateRequest) (p.UpdateR
 	resp, err := m.inner.Update(m.operation(ctx, req.Urn, req.DryRun), req)
 	if err != nil && resp.PartialState == nil {
 		return p.UpdateResponse{}, explain(req.Urn, req.ID, err)
+	}
+	if req.DryRun {
+		resp.Properties = keepUnknown(resp.Properties, req.Inputs)
 	}
 	resp.Properties = m.stamp(req.Urn, resp.Properties)
 	return resp, err

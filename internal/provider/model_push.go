@@ -49,7 +49,7 @@ func (m *Model) put(ctx context.Context, in ModelArgs, generation *string) (Reco
 	}
 	if claimed := m.claimedGeneration(ctx, h, in.Path); claimed != nil && generation == nil {
 		return Recorded{Generation: claimed}, infer.ResourceInitFailedError{Reasons: []string{
-			fmt.Sprintf("the push of %s did not end, and nothing of it is on the host: %s", in.Source, sentence(err)),
+			fmt.Sprintf("the push of %s did not end, and nothing of it is on the host: %v", in.Source, err),
 		}}
 	}
 	return Recorded{}, err

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/llmhost/llmhost/internal/provider"
+	"github.com/llmhost/llmhost/internal/remote"
 )
 
 // stack does with the provider what Pulumi's engine does with it, through the same client and
@@ -44,7 +45,7 @@ type savedState struct {
 
 func newStack(t *testing.T, h provider.Host) *stack {
 	t.Helper()
-	return newStackWith(t, func(context.Context, provider.Target) (provider.Host, error) { return h, nil })
+	return newStackWith(t, func(context.Context, remote.Target) (provider.Host, error) { return h, nil })
 }
 
 func newStackWith(t *testing.T, dial provider.Dialer) *stack {

@@ -5,42 +5,31 @@ import (
 	"fmt"
 	"strings"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc/status"
-
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/remote"
 )
 
 // installedGeneration is the generation of a unit that the agent has installed and systemd
 // then failed to start. It is nil for every other error.
 func installedGeneration(err error) *string {
-	if info := errorInfo(err); info.GetReason() == agentpb.Reason_UNIT_FAILED.String() {
-		if g := info.GetMetadata()["generation"]; g != "" {
-			return &g
-		}
+	var e *remote.Error
+	if !errors.As(err, &e) || e.Reason != agentpb.Reason_UNIT_FAILED {
+		return nil
+	}
+	if g := e.Metadata["generation"]; g != "" {
+		return &g
 	}
 	return nil
 }
 
 // startFailure is why a unit failed to start, with its last journal lines.
 func startFailure(err error) []string {
-	reasons := []string{fmt.Sprintf("the unit was installed and failed to start: %s", sentence(err))}
-	if journal := errorInfo(err).GetMetadata()["journal"]; journal != "" {
-		reasons = append(reasons, strings.Split(strings.TrimRight(journal, "\n"), "\n")...)
-	}
-	return reasons
-}
-
-// errorInfo is the agent's own part of an error, or nil.
-func errorInfo(err error) *errdetails.ErrorInfo {
-	var s interface{ GRPCStatus() *status.Status }
-	if !errors.As(err, &s) {
-		return nil
-	}
-	for _, d := range s.GRPCStatus().Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == agentpb.ErrorDomain {
-			return info
+	reasons := []string{fmt.Sprintf("the unit was installed and failed to start: %v", err)}
+	var e *remote.Error
+	if errors.As(err, &e) {
+		if journal := strings.TrimRight(e.Metadata["journal"], "\n"); journal != "" {
+			reasons = append(reasons, strings.Split(journal, "\n")...)
 		}
 	}
-	return nil
+	return reasons
 }

@@ -91,5 +91,5 @@ func awaitReady(ctx context.Context, h Host, in SystemdUnitArgs, rec Recorded) (
 		}
 	}
 	return halfway(in, rec, stateNotReady,
-		fmt.Sprintf("%s was installed, and whether its server works isn't known: %s", in.Name, sentence(err)))
+		fmt.Sprintf("%s was installed, and whether its server works isn't known: %v", in.Name, err))
 }

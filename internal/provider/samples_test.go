@@ -1,0 +1,96 @@
+package provider_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+)
+
+var kinds = []string{"Directory", "Engine", "File", "Model", "SystemUser", "SystemdUnit"}
+
+const (
+	digestA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	digestB = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+)
+
+// sample is a valid resource of a kind with every input set, and for each input another value.
+// A test below demands that no input is missing here.
+func sample(kind string) (inputs, other resource.PropertyMap) {
+	list := func(s ...string) resource.PropertyValue {
+		var l []resource.PropertyValue
+		for _, e := range s {
+			l = append(l, str(e))
+		}
+		return resource.NewProperty(l)
+	}
+	object := func(k, v string) resource.PropertyValue {
+		return resource.NewProperty(resource.PropertyMap{resource.PropertyKey(k): str(v)})
+	}
+	attributes := func(in, other resource.PropertyMap) (resource.PropertyMap, resource.PropertyMap) {
+		maps.Copy(in, resource.PropertyMap{"mode": str("0600"), "owner": str("root"), "group": str("root"), "adopt": boolean(false)})
+		maps.Copy(other, resource.PropertyMap{"mode": str("0640"), "owner": str("ops"), "group": str("ops"), "adopt": boolean(true)})
+		return in, other
+	}
+	switch kind {
+	case "Directory":
+		return attributes(resource.PropertyMap{"path": str("/srv/a")}, resource.PropertyMap{"path": str("/srv/b")})
+	case "File":
+		return attributes(resource.PropertyMap{"path": str("/etc/a"), "content": str("a")},
+			resource.PropertyMap{"path": str("/etc/b"), "content": str("b"), "secretContent": secret("s")})
+	case "Model":
+		return attributes(resource.PropertyMap{"path": str("/srv/a.gguf"), "sha256": str(digestA), "source": str("/models/a")},
+			resource.PropertyMap{"path": str("/srv/b.gguf"), "sha256": str(digestB), "source": str("/models/b")})
+	case "Engine":
+		return resource.PropertyMap{"sha256": str(digestA), "root": str("/opt/a"), "source": str("/e/a.tar"), "modifiedFiles": list(), "adopt": boolean(false)},
+			resource.PropertyMap{"sha256": str(digestB), "root": str("/opt/b"), "source": str("/e/b.tar"), "modifiedFiles": list("usr/bin/x"), "adopt": boolean(true)}
+	case "SystemUser":
+		return resource.PropertyMap{"name": str("llm-a"), "home": str("/srv/a"), "shell": str("/bin/sh"), "comment": str("a"), "groups": list("video"), "adopt": boolean(false)},
+			resource.PropertyMap{"name": str("llm-b"), "home": str("/srv/b"), "shell": str("/bin/bash"), "comment": str("b"), "groups": list("render"), "adopt": boolean(true)}
+	case "SystemdUnit":
+		return resource.PropertyMap{
+				"name": str("a.service"), "content": str(unitText), "enabled": boolean(true), "masked": boolean(false), "state": str("running"),
+				"dropIns":   object("/etc/systemd/system/a.service.d/x.conf", "[Service]\nNice=1\n"),
+				"restartOn": object("model", "1"), "readiness": readiness(), "adopt": boolean(false)},
+			resource.PropertyMap{
+				"name": str("b.service"), "content": str(unitText + "Nice=1\n"), "enabled": boolean(false), "masked": boolean(true), "state": str("stopped"),
+				"dropIns":   object("/etc/systemd/system/a.service.d/x.conf", "[Service]\nNice=2\n"),
+				"restartOn": object("model", "2"), "adopt": boolean(true),
+				"readiness": resource.NewProperty(resource.PropertyMap{"address": str("tcp:127.0.0.1:8002"), "model": str("tiny")})}
+	}
+	panic(fmt.Sprintf("no sample of a %s", kind))
+}
+
+// schemaInputs are the inputs of each kind, from the committed schema.
+func schemaInputs(t *testing.T, kind string) []string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("..", "sdk", "schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema struct {
+		Resources map[string]struct{ InputProperties map[string]any }
+	}
+	if err := json.Unmarshal(raw, &schema); err != nil {
+		t.Fatal(err)
+	}
+	if len(schema.Resources) != len(kinds) {
+		t.Fatalf("the schema has %d resources, and these tests know %d", len(schema.Resources), len(kinds))
+	}
+	return slices.Sorted(maps.Keys(schema.Resources["llmhost:index:"+kind].InputProperties))
+}
+
+// changed is a sample with one input changed. A file has one content or the other.
+func changed(kind, key string) (old, now resource.PropertyMap) {
+	old, other := sample(kind)
+	now = with(old, key, other[resource.PropertyKey(key)])
+	if key == "secretContent" {
+		delete(now, "content")
+	}
+	return old, now
+}
