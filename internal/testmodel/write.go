@@ -1,0 +1,128 @@
+package testmodel
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+)
+
+// Write writes the model in GGUF format.
+func Write(w io.Writer, s Spec) error {
+	s = s.withDefaults()
+	if err := s.validate(); err != nil {
+		return fmt.Errorf("test model %q: %w", s.Name, err)
+	}
+	v := newVocabulary(s.Reply)
+	var g gguf
+	describe(&g, s, v)
+	fill(&g, s, v)
+	if _, err := g.WriteTo(w); err != nil {
+		return fmt.Errorf("test model %q: %w", s.Name, err)
+	}
+	return nil
+}
+
+// WriteFile writes the model to a file, which is replaced as a whole or not at all, and
+// returns its SHA-256 in hexadecimal and its size in bytes.
+func WriteFile(path string, s Spec) (sha256hex string, size int64, err error) {
+	var b bytes.Buffer
+	if err := Write(&b, s); err != nil {
+		return "", 0, err
+	}
+	sum := sha256.Sum256(b.Bytes())
+	size = int64(b.Len())
+	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return "", 0, fmt.Errorf("test model %s: %w", path, err)
+	}
+	defer os.Remove(temp.Name()) // fails after the rename, as it should
+	_, err = b.WriteTo(temp)
+	if err == nil {
+		err = temp.Sync()
+	}
+	if closeErr := temp.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(temp.Name(), path)
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("test model %s: %w", path, err)
+	}
+	return hex.EncodeToString(sum[:]), size, nil
+}
+
+// describe writes the metadata that an engine needs to run the model.
+func describe(g *gguf, s Spec, v *vocabulary) {
+	fileType := 0 // all 32-bit floats
+	if s.Half {
+		fileType = 1 // mostly 16-bit floats
+	}
+	g.string("general.architecture", "llama")
+	g.string("general.name", s.Name)
+	g.string("general.license", "CC0-1.0")
+	g.uint32("general.file_type", fileType)
+	g.uint32("general.alignment", ggufAlignment)
+	g.uint32("llama.context_length", s.Context)
+	g.uint32("llama.embedding_length", s.Width)
+	g.uint32("llama.block_count", s.Layers)
+	g.uint32("llama.feed_forward_length", s.Hidden)
+	g.uint32("llama.attention.head_count", s.Heads)
+	g.uint32("llama.attention.head_count_kv", s.KVHeads)
+	g.float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
+	g.uint32("llama.rope.dimension_count", s.Width/s.Heads)
+	g.float32("llama.rope.freq_base", 10000)
+	g.uint32("llama.vocab_size", len(v.tokens))
+	g.string("tokenizer.ggml.model", "llama")
+	g.string("tokenizer.ggml.pre", "default")
+	g.strings("tokenizer.ggml.tokens", v.tokens)
+	g.float32s("tokenizer.ggml.scores", v.scores)
+	g.int32s("tokenizer.ggml.token_type", v.kinds)
+	g.uint32("tokenizer.ggml.bos_token_id", v.begin)
+	g.uint32("tokenizer.ggml.eos_token_id", v.end)
+	g.uint32("tokenizer.ggml.unknown_token_id", v.unknown)
+	g.bool("tokenizer.ggml.add_bos_token", true)
+	g.bool("tokenizer.ggml.add_eos_token", false)
+	g.bool("tokenizer.ggml.add_space_prefix", false)
+	g.string("tokenizer.chat_template", s.Template)
+}
+
+// fill writes the weights.
+func fill(g *gguf, s Spec, v *vocabulary) {
+	r := random{rand.NewPCG(s.Seed, 0)}
+	store := func(name string, data []float32, in, out int) {
+		if s.Half {
+			g.tensor(name, tensorF16, half(data), in, out)
+			return
+		}
+		g.tensor(name, tensorF32, data, in, out)
+	}
+	norm := func(name string) { g.tensor(name, tensorF32, ones(s.Width), s.Width) }
+
+	words := embeddings(r, v, s.Width)
+	store("token_embd.weight", words, s.Width, len(v.tokens))
+	norm("output_norm.weight")
+	store("output.weight", outputs(v, words, s.Width), s.Width, len(v.tokens))
+
+	// What a block adds to its input is small, so that the chain shows through.
+	const quiet = 0.01
+	random := func(name string, scale float64, in, out int) { store(name, matrix(r, scale, in, out), in, out) }
+	kv := s.Width / s.Heads * s.KVHeads
+	for l := range s.Layers {
+		block := func(name string) string { return fmt.Sprintf("blk.%d.%s.weight", l, name) }
+		norm(block("attn_norm"))
+		random(block("attn_q"), 1, s.Width, s.Width)
+		random(block("attn_k"), 1, s.Width, kv)
+		random(block("attn_v"), 1, s.Width, kv)
+		random(block("attn_output"), quiet, s.Width, s.Width)
+		norm(block("ffn_norm"))
+		random(block("ffn_gate"), 1, s.Width, s.Hidden)
+		random(block("ffn_up"), 1, s.Width, s.Hidden)
+		random(block("ffn_down"), quiet, s.Hidden, s.Width)
+	}
+}
