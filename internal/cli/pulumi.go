@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	p "github.com/pulumi/pulumi-go-provider"
+
+	"github.com/llmhost/llmhost/internal/engine"
+	"github.com/llmhost/llmhost/internal/provider"
+)
+
+func newProvider() p.Provider { return provider.New() }
+
+// Commands of Pulumi that need Pulumi Cloud have no place here.
+var cloudOnly = map[string][]string{
+	"config": {"env"},
+	"stack":  {"drift", "schedule", "webhook"},
+}
+
+// Commands below Pulumi's groups that choose or list stacks, and so are not about one.
+var aboutNoStack = []string{"ls", "list", "init", "new", "select", "unselect"}
+
+// Verbs that make the stack of a host file that has none yet.
+var makesStack = []string{"preview", "up", "import", "config"}
+
+// addPulumi adds Pulumi's commands. Each gets the engine, and its stack, before it runs.
+func addPulumi(root *cobra.Command, g *globals) {
+	for _, c := range engine.Commands() {
+		for _, sub := range c.Commands() {
+			if slices.Contains(cloudOnly[c.Name()], sub.Name()) {
+				c.RemoveCommand(sub)
+			}
+		}
+		c.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+			if err := g.apply(); err != nil {
+				return err
+			}
+			return prepare(cmd, c.Name())
+		}
+		adapt(c)
+		group := groupDeploy
+		if c.Name() == "stack" || c.Name() == "state" {
+			group = groupLook
+		}
+		add(root, group, c)
+	}
+}
+
+// prepare opens the engine for one of Pulumi's commands and decides its stack.
+func prepare(cmd *cobra.Command, verb string) error {
+	flag := cmd.Flags().Lookup("stack")
+	named := ""
+	if flag != nil {
+		named = flag.Value.String()
+	}
+	s, err := open(cmd, named)
+	if err != nil {
+		return err
+	}
+	s.engine.Use()
+	reword(cmd, s.environment)
+	if flag == nil || slices.Contains(aboutNoStack, cmd.Name()) || verb == "cancel" && cmd.Flags().NArg() > 0 {
+		return nil
+	}
+	stack, err := s.stack(cmd.Context(), named)
+	if err != nil {
+		return err
+	}
+	if err := s.exists(cmd, stack, slices.Contains(makesStack, verb)); err != nil {
+		return err
+	}
+	return flag.Value.Set(stack)
+}
+
+// reword makes a command's errors name what llmhost knows about them.
+func reword(cmd *cobra.Command, environment engine.Environment) {
+	run := cmd.RunE
+	if run == nil {
+		return
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return environment.WrongKey(run(cmd, args))
+	}
+}
+
+// adapt makes a command of Pulumi's speak of llmhost, and hides the flags of Pulumi's AI service.
+func adapt(c *cobra.Command) {
+	for _, text := range []*string{&c.Short, &c.Long, &c.Example} {
+		*text = strings.NewReplacer("`pulumi ", "`llmhost ", "$ pulumi ", "$ llmhost ", "    pulumi ", "    llmhost ").Replace(*text)
+	}
+	for _, flags := range []*pflag.FlagSet{c.Flags(), c.PersistentFlags()} {
+		for _, name := range []string{"neo", "copilot"} {
+			if f := flags.Lookup(name); f != nil {
+				f.Hidden = true
+			}
+		}
+	}
+	for _, sub := range c.Commands() {
+		adapt(sub)
+	}
+}
