@@ -15,9 +15,6 @@ import (
 // Extension is how the name of a host file ends.
 const Extension = ".hcl"
 
-// maxFileSize is far more than a host file needs, and little enough to parse anything that is passed by mistake.
-const maxFileSize = 1 << 20
-
 // Load reads and validates a host file. With an error among the diagnostics the host is nil.
 func Load(path string) (*Host, hcl.Diagnostics) {
 	src, diags := read(path)
@@ -33,11 +30,7 @@ func read(path string) ([]byte, hcl.Diagnostics) {
 		return nil, hcl.Diagnostics{unreadable(path, err)}
 	}
 	if info.Size() > maxFileSize {
-		return nil, hcl.Diagnostics{{
-			Severity: hcl.DiagError,
-			Summary:  fmt.Sprintf("%s is too large for a host file", path),
-			Detail:   fmt.Sprintf("The most is %d bytes.", maxFileSize),
-		}}
+		return nil, hcl.Diagnostics{tooLarge(path)}
 	}
 	src, err := os.ReadFile(path)
 	if err != nil {
@@ -91,6 +84,9 @@ func Parse(src []byte, filename string) (*Host, hcl.Diagnostics) {
 
 // parse is Parse without the faults of single attributes that are to be ignored.
 func parse(src []byte, filename string, ignore func(attributeFault) bool) (*Host, hcl.Diagnostics) {
+	if diag := checkLimits(src, filename); diag != nil {
+		return nil, hcl.Diagnostics{diag}
+	}
 	parsed, diags := hclsyntax.ParseConfig(src, filename, hcl.InitialPos)
 	if !readable(diags) {
 		return nil, diags

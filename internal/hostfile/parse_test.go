@@ -240,16 +240,6 @@ func TestAMissingFileSuggestsTheOthers(t *testing.T) {
 	}
 }
 
-func TestAHugeFileIsRefused(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "huge.hcl")
-	if err := os.WriteFile(path, make([]byte, maxFileSize+1), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, diags := Load(path); !diags.HasErrors() || !strings.Contains(diags[0].Summary, "too large") {
-		t.Errorf("diagnostics: %v", diags)
-	}
-}
-
 func TestCheckSources(t *testing.T) {
 	dir := t.TempDir()
 	text := `host "x" {
