@@ -33,6 +33,7 @@ type fakeAgent struct {
 	ledger map[string]*agentpb.Owned
 	clock  uint64
 
+	failUser   error                            // PutUser fails with this after it has written its claim
 	starts     map[string]int                   // starts and restarts of each unit
 	failStart  map[string]string                // journal of units that systemd fails to start
 	readiness  map[string][]*agentpb.ReadyEvent // what AwaitReady says of a unit
@@ -77,7 +78,11 @@ func refuse(reason agentpb.Reason, message string, metadata map[string]string) e
 	return st.Err()
 }
 
-func (f *fakeAgent) ListOwned(_ context.Context, req *agentpb.ListOwnedRequest) (*agentpb.ListOwnedResponse, error) {
+func (f *fakeAgent) AcquireLease(context.Context, *agentpb.AcquireLeaseRequest) (*agentpb.AcquireLeaseResponse, error) {
+	return &agentpb.AcquireLeaseResponse{}, nil
+}
+
+func (f *fakeAgent) ListOwned(_ context.Context, _ *agentpb.ListOwnedRequest) (*agentpb.ListOwnedResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return &agentpb.ListOwnedResponse{Owned: slices.Collect(maps.Values(f.ledger))}, nil
@@ -102,6 +107,10 @@ func (f *fakeAgent) PutUser(_ context.Context, req *agentpb.PutUserRequest) (*ag
 	owned, err := f.take(req.GetClaim(), f.users[name] != nil)
 	if err != nil {
 		return nil, err
+	}
+	if f.failUser != nil {
+		owned.Complete = false
+		return nil, f.failUser
 	}
 	f.users[name] = &agentpb.UserState{Exists: true, Group: name, Groups: req.GetGroups(), Home: req.GetHome(),
 		Shell: req.GetShell(), Comment: req.GetComment(), Locked: true}
@@ -185,7 +194,6 @@ func (f *fakeAgent) Remove(_ context.Context, req *agentpb.RemoveRequest) (*agen
 type host struct {
 	conn   *grpc.ClientConn
 	client agentpb.AgentClient
-	leases int
 	mu     sync.Mutex
 	calls  []string // the agent's methods that were called
 }
@@ -226,11 +234,9 @@ func (h *host) forget() {
 
 func (h *host) Agent() agentpb.AgentClient { return h.client }
 
-func (h *host) Lease(context.Context) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.leases++
-	return nil
+func (h *host) Lease(ctx context.Context) error {
+	_, err := h.client.AcquireLease(ctx, &agentpb.AcquireLeaseRequest{SessionId: h.Session(), Holder: "the test"})
+	return err
 }
 
 func (h *host) Bulk(context.Context) (agentpb.AgentClient, io.Closer, error) {

@@ -84,7 +84,7 @@ func (*File) Check(ctx context.Context, req infer.CheckRequest) (infer.CheckResp
 		if (in.Content == nil) == (in.SecretContent == nil) {
 			c.fail("content", "exactly one of content and secretContent must be set")
 		}
-		if in.Content != nil && len(*in.Content) > maxFileContent {
+		if len(in.text()) > maxFileContent {
 			c.fail("content", "is larger than 1 MiB; push such a file as a Model")
 		}
 	})

@@ -81,10 +81,20 @@ func (m *middleware) diff(ctx context.Context, req p.DiffRequest) (p.DiffRespons
 }
 
 func (m *middleware) create(ctx context.Context, req p.CreateRequest) (p.CreateResponse, error) {
-	resp, err := m.inner.Create(m.operation(ctx, req.Urn, req.DryRun), req)
+	ctx = m.operation(ctx, req.Urn, req.DryRun)
+	resp, err := m.inner.Create(ctx, req)
 	if err != nil && resp.PartialState == nil {
 		id, _ := kinds[kindOf(req.Urn)].id(req.Properties)
-		return p.CreateResponse{}, explain(req.Urn, id, err)
+		err = explain(req.Urn, id, err)
+		generation := begun(ctx, id)
+		if generation == nil {
+			return p.CreateResponse{}, err
+		}
+		resp = p.CreateResponse{
+			ID:           id,
+			Properties:   req.Properties.Set("generation", property.New(*generation)),
+			PartialState: &p.InitializationFailed{Reasons: []string{err.Error()}},
+		}
 	}
 	if req.DryRun {
 		resp.Properties = keepUnknown(resp.Properties, req.Properties)

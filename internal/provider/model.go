@@ -77,10 +77,10 @@ func (m *Model) Create(ctx context.Context, req infer.CreateRequest[ModelArgs]) 
 		return infer.CreateResponse[ModelState]{Output: ModelState{req.Inputs, pending()}}, nil
 	}
 	rec, err := m.put(ctx, req.Inputs, nil)
-	if err != nil && !installed(err) {
+	if err != nil {
 		return infer.CreateResponse[ModelState]{}, err
 	}
-	return infer.CreateResponse[ModelState]{ID: req.Inputs.Path, Output: ModelState{req.Inputs, rec}}, err
+	return infer.CreateResponse[ModelState]{ID: req.Inputs.Path, Output: ModelState{req.Inputs, rec}}, nil
 }
 
 // Update pushes the model if its bytes aren't the pinned ones, and else sets its mode and

@@ -2,18 +2,12 @@ package provider
 
 import (
 	"context"
-	"fmt"
-	"time"
-
-	"github.com/pulumi/pulumi-go-provider/infer"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 )
 
-// put brings the model to the host. A push that was cut off after the agent had written its
-// claim gives an infer.ResourceInitFailedError and the claim's generation, so that the next
-// run goes on as the same owner, and a deletion leaves no claim behind.
-func (m *Model) put(ctx context.Context, in ModelArgs, generation *string) (Recorded, error) {
+// put brings the model to the host, or only its attributes if the host has these very bytes.
+func (*Model) put(ctx context.Context, in ModelArgs, generation *string) (Recorded, error) {
 	mode, err := parseMode(in.Mode)
 	if err != nil {
 		return Recorded{}, err
@@ -43,16 +37,7 @@ func (m *Model) put(ctx context.Context, in ModelArgs, generation *string) (Reco
 	}
 	defer src.Close()
 	header.Size = src.size
-	rec, err := sendModel(ctx, h, header, src)
-	if err == nil {
-		return rec, nil
-	}
-	if claimed := m.claimedGeneration(ctx, h, in.Path); claimed != nil && generation == nil {
-		return Recorded{Generation: claimed}, infer.ResourceInitFailedError{Reasons: []string{
-			fmt.Sprintf("the push of %s did not end, and nothing of it is on the host: %v", in.Source, err),
-		}}
-	}
-	return Recorded{}, err
+	return sendModel(ctx, h, header, src)
 }
 
 func sendModel(ctx context.Context, h Host, header *agentpb.ModelHeader, src *source) (Recorded, error) {
@@ -74,21 +59,4 @@ func sendModel(ctx context.Context, h Host, header *agentpb.ModelHeader, src *so
 		return Recorded{}, err
 	}
 	return recorded(resp.GetGeneration()), nil
-}
-
-// claimedGeneration looks up the claim that a failed push has left. The push may have failed
-// because it was cancelled, so the question has its own few seconds.
-func (*Model) claimedGeneration(ctx context.Context, h Host, path string) *string {
-	ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	owned, err := h.Agent().ListOwned(ask, &agentpb.ListOwnedRequest{Stack: stackOf(operationOf(ctx).urn)})
-	if err != nil {
-		return nil // without an answer there is nothing to save; the next create finds its own claim
-	}
-	for _, o := range owned.GetOwned() {
-		if o.GetKind() == "Model" && o.GetId() == path {
-			return ownGeneration(ctx, o)
-		}
-	}
-	return nil
 }

@@ -1,11 +1,13 @@
 package provider_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 )
@@ -90,7 +92,38 @@ func TestForeignUserIsRefusedUnlessAdopted(t *testing.T) {
 	if agent.users["llm-a"].GetShell() != "/bin/bash" {
 		t.Error("the refused user was changed")
 	}
+	if s.states["a"] != nil {
+		t.Error("the refused user came into the state")
+	}
 	s.mustUp("SystemUser", "a", with(userInputs(), "adopt", boolean(true)), "create")
+}
+
+// A creation that fails after its claim was written is half a success: the next run goes on
+// with it, and a destroy in place of it clears the claim.
+func TestFailedCreationIsNotForgotten(t *testing.T) {
+	for _, next := range []string{"up", "destroy"} {
+		t.Run(next, func(t *testing.T) {
+			agent := newFakeAgent()
+			agent.failUser = refuse(agentpb.Reason_NO_SPACE, "/etc is full", nil)
+			s := newStack(t, connectTo(t, agent))
+			_, err := s.up("SystemUser", "a", userInputs())
+			var half *plugin.InitError
+			if !errors.As(err, &half) || !strings.Contains(err.Error(), "/etc is full") {
+				t.Fatalf("want half a success with its reason, got %v", err)
+			}
+			agent.failUser = nil
+			if next == "up" {
+				s.mustUp("SystemUser", "a", userInputs(), "update")
+				if agent.users["llm-a"] == nil {
+					t.Error("the next run has not made the user")
+				}
+			}
+			s.destroy("a")
+			if len(agent.users) != 0 || len(agent.ledger) != 0 {
+				t.Errorf("left on the host: %v %v", agent.users, agent.ledger)
+			}
+		})
+	}
 }
 
 // A resource of another stack that claims the same user is refused by name.
