@@ -96,13 +96,11 @@ type dialogue struct {
 }
 
 func (d *dialogue) run(ctx context.Context) error {
-	flag := "0"
+	stay, fallback := "0", "1"
 	if d.options.Unprivileged {
-		flag = "1"
+		stay, fallback = "1", "0"
 	}
-	if err := d.send(greetScript + "llmhost_greet " + flag + "\n"); err != nil {
-		return d.silent(err)
-	}
+	d.send(greetScript + "llmhost_greet " + stay + "\n")
 	binary, err := d.greeted(ctx)
 	if err != nil {
 		return err
@@ -113,12 +111,9 @@ func (d *dialogue) run(ctx context.Context) error {
 		if d.state != DefaultStateDir {
 			return d.fail(ErrSudo, fmt.Sprintf("the user may start the agent for %s only, and not for %s", DefaultStateDir, d.state), "leave the state folder as it is")
 		}
-		err = d.send(binary.SHA256 + " " + size + "\n")
+		d.send(binary.SHA256 + " " + size + "\n")
 	default:
-		err = d.send(startScript + "llmhost_start " + binary.SHA256 + " " + size + " " + d.state + "\n")
-	}
-	if err != nil {
-		return d.silent(err)
+		d.send(startScript + "llmhost_start " + binary.SHA256 + " " + size + " " + d.state + " " + fallback + "\n")
 	}
 	for {
 		line, err := d.next()
@@ -176,10 +171,9 @@ func (d *dialogue) greeted(ctx context.Context) (agentbin.Binary, error) {
 // architectures maps `uname -m` to Go's names.
 var architectures = map[string]string{"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
-func (d *dialogue) send(text string) error {
-	_, err := io.WriteString(d.process.stdin, text)
-	return err
-}
+// send does not look at its error: when the host has ended, what it said tells why, and
+// that is read next.
+func (d *dialogue) send(text string) { _, _ = io.WriteString(d.process.stdin, text) }
 
 // upload sends the binary. Time is allowed for as long as bytes go out.
 func (d *dialogue) upload(binary agentbin.Binary) error {
@@ -218,7 +212,7 @@ func (d *dialogue) next() (string, error) {
 			return "", d.fail(ErrProtocol, "the host's start script is of another version of llmhost", "run `llmhost bootstrap` again")
 		}
 		if skipped += len(raw); skipped > maxNoise {
-			return "", errors.New("the host's login shell prints without end")
+			return "", d.fail(ErrStart, "the host's login shell prints without end", "look at the start-up files of that user there")
 		}
 		if line != "" && len(d.noise) < 3 {
 			d.noise = append(d.noise, line)
@@ -285,7 +279,9 @@ func (d *dialogue) scriptError(text string) error {
 	}
 }
 
+// lastLine is the end of what a program said, short enough for an error.
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return lines[len(lines)-1]
+	last := []rune(lines[len(lines)-1])
+	return string(last[:min(len(last), 300)])
 }

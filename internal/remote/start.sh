@@ -73,7 +73,8 @@ llmhost_become() {
 	exec env -i PATH="$PATH" LC_ALL=C HOME="${HOME:-/}" "$1/$digest/llmhost-agent"
 }
 
-# llmhost_start DIGEST SIZE STATE
+# llmhost_start DIGEST SIZE STATE FALLBACK: FALLBACK is 1 when other places than the state
+# folder may be used.
 llmhost_start() {
 	PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin
 	LC_ALL=C
@@ -90,7 +91,7 @@ llmhost_start() {
 	done
 
 	places="$3/agent"
-	[ "$(id -u)" = 0 ] && places="$places /run/llmhost-agent /opt/llmhost/agent"
+	[ "$4" = 1 ] && places="$places /run/llmhost-agent /opt/llmhost/agent"
 
 	for place in $places; do
 		file=$place/$digest/llmhost-agent
