@@ -105,6 +105,29 @@ func TestRemovedSettingDoesNotSurvive(t *testing.T) {
 	}
 }
 
+func TestEachSettingReachesTheConnection(t *testing.T) {
+	var dialled remote.Target
+	s := &stack{t: t, log: &engineLog{}, states: map[string]*savedState{}}
+	s.provider = servedProvider(t, s.log, func(_ context.Context, target remote.Target) (provider.Host, error) {
+		dialled = target
+		return nil, errors.New("far enough")
+	})
+	s.configure(resource.PropertyMap{
+		"hostId": str("42"), "local": boolean(true), "address": str("10.0.0.1"), "port": resource.NewProperty(2222.0), "user": str("ops"),
+		"identity": str("~/.ssh/id"), "knownHosts": str("/kh"), "hostKey": str("ssh-ed25519 AAAA"), "jump": str("bastion"), "stateDir": str("/s"),
+	})
+	if _, err := s.up("SystemUser", "a", userInputs()); err == nil {
+		t.Fatal("the dialer's error was swallowed")
+	}
+	want := remote.Target{
+		HostID: "42", Local: true, Address: "10.0.0.1", Port: 2222, User: "ops", Identity: "~/.ssh/id",
+		KnownHosts: "/kh", HostKey: "ssh-ed25519 AAAA", Jump: "bastion", StateDir: "/s",
+	}
+	if diff := cmp.Diff(want, dialled); diff != "" {
+		t.Errorf("target (-want +got):\n%s", diff)
+	}
+}
+
 func TestConfigureDoesNotDial(t *testing.T) {
 	newStackWith(t, func(context.Context, remote.Target) (provider.Host, error) {
 		t.Error("Configure has dialled")
