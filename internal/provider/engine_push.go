@@ -27,11 +27,11 @@ func (*Engine) put(ctx context.Context, in EngineArgs, generation *string) (Reco
 	if err != nil {
 		return Recorded{}, err
 	}
-	agent, channel, err := h.Bulk(ctx)
+	agent, release, err := bulk(ctx, h)
 	if err != nil {
 		return Recorded{}, err
 	}
-	defer channel.Close()
+	defer release()
 	stream, err := agent.PutEngine(ctx)
 	if err != nil {
 		return Recorded{}, err

@@ -9,6 +9,8 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
+
+	"github.com/llmhost/llmhost/internal/agent/agentpb"
 )
 
 // fixture is a resource's state as some version of llmhost has written it.
@@ -49,14 +51,15 @@ func TestStateOfOtherVersions(t *testing.T) {
 	for _, name := range []string{"unit-older", "unit-same-minor-newer-patch"} {
 		t.Run(name, func(t *testing.T) {
 			agent := newFakeAgent()
-			agent.readiness["llmhost-a.service"] = nil
+			agent.readiness["llmhost-a.service"] = []*agentpb.ReadyEvent{{Done: true, Ready: true}}
+			in := with(unitInputs(), "readiness", readiness())
 			s := newStack(t, connectTo(t, agent))
 			s.place(t, agent, loadFixture(t, name))
 			if got := s.drift("a"); got != nil {
 				t.Errorf("drift after an upgrade: %v", got)
 			}
-			s.mustUp("SystemdUnit", "a", unitInputs(), "same")
-			s.mustUp("SystemdUnit", "a", with(unitInputs(), "enabled", boolean(false)), "update")
+			s.mustUp("SystemdUnit", "a", in, "same")
+			s.mustUp("SystemdUnit", "a", with(in, "enabled", boolean(false)), "update")
 			s.place(t, agent, loadFixture(t, name))
 			s.refresh("a")
 			s.destroy("a")

@@ -41,11 +41,11 @@ func (*Model) put(ctx context.Context, in ModelArgs, generation *string) (Record
 }
 
 func sendModel(ctx context.Context, h Host, header *agentpb.ModelHeader, src *source) (Recorded, error) {
-	agent, channel, err := h.Bulk(ctx)
+	agent, release, err := bulk(ctx, h)
 	if err != nil {
 		return Recorded{}, err
 	}
-	defer channel.Close()
+	defer release()
 	stream, err := agent.PutModel(ctx)
 	if err != nil {
 		return Recorded{}, err

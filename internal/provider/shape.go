@@ -103,7 +103,10 @@ func (s shape) natural(k kind, id string) property.Map {
 func (o object) fit(m property.Map, known property.Map) property.Map {
 	m = o.prune(m)
 	for name, f := range o {
-		if _, ok := m.GetOk(name); ok {
+		if v, ok := m.GetOk(name); ok {
+			if f.nested != nil && v.IsMap() {
+				m = m.Set(name, property.WithGoValue(v, f.nested.fit(v.AsMap(), property.Map{})))
+			}
 			continue
 		}
 		if v, ok := known.GetOk(name); ok {
