@@ -90,6 +90,7 @@ func New() *cobra.Command {
 	addPulumi(root, &g)
 	add(root, groupLook, newDriftCmd(), newEnvCmd(), newVersionCmd())
 	add(root, groupDeploy, newBackupCmd(), newRestoreCmd())
+	add(root, groupFiles, newValidateCmd(), newPinCmd())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
