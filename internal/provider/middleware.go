@@ -122,6 +122,9 @@ func (m *middleware) update(ctx context.Context, req p.UpdateRequest) (p.UpdateR
 
 func (m *middleware) read(ctx context.Context, req p.ReadRequest) (p.ReadResponse, error) {
 	shape := m.shapes.of(req.Urn)
+	if req.Inputs.Len() > 0 { // an import knows the ID alone
+		req.Inputs = shape.inputs.fit(req.Inputs, property.Map{})
+	}
 	if req.Properties.Len() > 0 {
 		state, err := m.readable(req.Urn, req.ID, req.Properties)
 		if err != nil {
@@ -129,7 +132,6 @@ func (m *middleware) read(ctx context.Context, req p.ReadRequest) (p.ReadRespons
 		}
 		req.Properties = state
 	}
-	req.Inputs = shape.inputs.prune(req.Inputs)
 	resp, err := m.inner.Read(m.operation(ctx, req.Urn, false), req)
 	if err != nil && resp.PartialState == nil {
 		return p.ReadResponse{}, explain(req.Urn, req.ID, err)
