@@ -59,15 +59,17 @@ func (d *decoder) checkEngines(h *Host) {
 		}
 		e.Kind = e.Name
 		if _, err := engineKind.decode(d.scope, cty.StringVal(e.Name)); err != nil {
+			meant := nearest(e.Name, engineKinds)
+			d.meantEngines = append(d.meantEngines, meant)
 			d.errorAt(e.Range, fmt.Sprintf("engine %q is of an unknown kind", e.Name),
-				"%sKnown: %s. A block of another name says its kind: kind = %q.", didYouMean(nearest(e.Name, engineKinds)), list(engineKinds), KindLlamaCpp)
+				"%sKnown: %s. A block of another name says its kind: kind = %q.", didYouMean(meant), list(engineKinds), KindLlamaCpp)
 		}
 	}
 }
 
 func (d *decoder) checkServers(h *Host) {
 	checkUnique(d, "server", h.Servers, func(s *Server) string { return s.Name })
-	engines := namesOf(h.Engines, func(e *Engine) string { return e.Name })
+	engines := append(namesOf(h.Engines, func(e *Engine) string { return e.Name }), d.meantEngines...)
 	models := namesOf(h.Models, func(m *Model) string { return m.Name })
 	addresses := map[netip.AddrPort]*Server{}
 	for i := range h.Servers {

@@ -31,6 +31,8 @@ type decoder struct {
 
 	// misspelt are the blocks that an unknown one was probably meant to be, whose absence is no fault on top.
 	misspelt map[string]bool
+	// meantEngines are the names that engine blocks of an unknown kind were probably meant to have.
+	meantEngines []string
 }
 
 func (d *decoder) errorAt(at hcl.Range, summary, detail string, args ...any) {
