@@ -2,7 +2,7 @@
 SHELL    := /bin/bash
 GO       ?= go
 BIN      := bin
-GOFLAGS  += -trimpath -buildvcs=false
+GOFLAGS  += -buildvcs=false
 export GOFLAGS
 
 AGENTS   := internal/remote/agentbin/bin/llmhost-agent-linux-amd64.gz internal/remote/agentbin/bin/llmhost-agent-linux-arm64.gz
@@ -18,12 +18,12 @@ build: ## bin/llmhost and bin/pulumi-resource-llmhost
 	$(GO) build -o $(BIN)/pulumi-resource-llmhost ./cmd/pulumi-resource-llmhost
 
 release: $(AGENTS) ## binaries that carry their agents and need no Go at run time
-	$(GO) build -tags llmhost_release -ldflags '-s -w' -o $(BIN)/llmhost ./cmd/llmhost
-	$(GO) build -tags llmhost_release -ldflags '-s -w' -o $(BIN)/pulumi-resource-llmhost ./cmd/pulumi-resource-llmhost
+	$(GO) build -trimpath -tags llmhost_release -ldflags '-s -w' -o $(BIN)/llmhost ./cmd/llmhost
+	$(GO) build -trimpath -tags llmhost_release -ldflags '-s -w' -o $(BIN)/pulumi-resource-llmhost ./cmd/pulumi-resource-llmhost
 
 internal/remote/agentbin/bin/llmhost-agent-linux-%.gz: FORCE
 	@mkdir -p $(@D)
-	CGO_ENABLED=0 GOOS=linux GOARCH=$* $(GO) build -ldflags '-s -w' -o $(@:.gz=) ./cmd/llmhost-agent
+	CGO_ENABLED=0 GOOS=linux GOARCH=$* $(GO) build -trimpath -ldflags '-s -w' -o $(@:.gz=) ./cmd/llmhost-agent
 	gzip -9 -n -f $(@:.gz=)
 
 .PHONY: FORCE
