@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 )
@@ -58,7 +59,9 @@ func Locate(root string) (Environment, error) {
 	e := Environment{Root: root, BackendURL: os.Getenv(backendVariable)}
 	if e.BackendURL == "" {
 		e.StateDir = filepath.Join(root, ".llmhost", "state")
-		e.BackendURL = "file://" + filepath.ToSlash(e.StateDir)
+		// Without sidecar files of attributes, which are not written atomically: a kill at that
+		// moment makes the state unreadable. Temporary files go beside what they replace.
+		e.BackendURL = (&url.URL{Scheme: "file", Path: filepath.ToSlash(e.StateDir), RawQuery: "metadata=skip&no_tmp_dir=true"}).String()
 	}
 	if _, set := os.LookupEnv(passphraseVariable); set {
 		return e, nil

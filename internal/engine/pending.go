@@ -1,10 +1,13 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -12,6 +15,8 @@ import (
 	"github.com/pulumi/pulumi/pkg/v3/backend/display"
 	"github.com/pulumi/pulumi/pkg/v3/resource/deploy"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/diag"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/diag/colors"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
@@ -120,24 +125,48 @@ func indexOf(resources []apitype.ResourceV3, urn resource.URN) int {
 	return slices.IndexFunc(resources, func(r apitype.ResourceV3) bool { return r.URN == urn && !r.Delete })
 }
 
-// reread refreshes the targets. It shows nothing unless it fails.
+// reread refreshes the targets. It shows nothing but the errors.
 func (b *stackBackend) reread(ctx context.Context, s backend.Stack, op backend.UpdateOperation, targets []string) error {
-	var shown bytes.Buffer
-	op.Opts.AutoApprove, op.Opts.SkipPreview, op.Opts.PreviewOnly = true, true, false
-	op.Opts.Display = display.Options{
-		Color: op.Opts.Display.Color, Type: display.DisplayProgress, SuppressPermalink: true, SuppressProgress: true,
-		SummaryJSON: true, // without it the backend prints a heading to standard output
-		Stdout:      &shown, Stderr: &shown,
+	private, err := os.MkdirTemp("", "llmhost-") // 0700
+	if err != nil {
+		return err
 	}
-	op.Opts.Engine.Targets, op.Opts.Engine.Excludes = deploy.NewUrnTargets(targets), deploy.UrnTargets{}
-	op.Opts.Engine.ReplaceTargets, op.Opts.Engine.TargetDependents = deploy.UrnTargets{}, false
-	op.Opts.Engine.Plan, op.Opts.Engine.GeneratePlan = nil, false
-	op.Opts.Engine.RefreshProgram = op.Opts.Engine.RefreshProgram || op.Opts.Engine.DestroyProgram
+	defer os.RemoveAll(private)
+	events := filepath.Join(private, "events")
+	op.Opts.AutoApprove, op.Opts.SkipPreview, op.Opts.PreviewOnly = true, true, false
+	// Of all displays only the JSON summary leaves standard output alone; it is thrown away.
+	op.Opts.Display = display.Options{SummaryJSON: true, EventLogPath: events, Color: colors.Never, Stdout: io.Discard, Stderr: io.Discard}
+	o := &op.Opts.Engine
+	o.Targets, o.Excludes, o.ReplaceTargets = deploy.NewUrnTargets(targets), deploy.UrnTargets{}, deploy.UrnTargets{}
+	o.TargetDependents, o.ExcludeDependents = false, false
+	o.Plan, o.GeneratePlan = nil, false
+	o.RefreshProgram, o.DestroyProgram = o.RefreshProgram || o.DestroyProgram, false
 	if _, err := b.Backend.Refresh(ctx, inner(s), b.inProcess(op)); err != nil {
-		fmt.Fprint(b.engine.config.Log, shown.String())
-		return fmt.Errorf("finding out what a killed run had done: %w", err)
+		if reasons := errorsIn(events); reasons != "" {
+			err = errors.New(reasons)
+		}
+		return fmt.Errorf("could not find out what a killed run of stack %s had done, so nothing was changed: %w", s.Ref().Name(), err)
 	}
 	return nil
+}
+
+// errorsIn collects the error messages of an event log, each once.
+func errorsIn(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	var seen observation
+	for dec := json.NewDecoder(f); ; {
+		var event apitype.EngineEvent
+		if err := dec.Decode(&event); err != nil {
+			return strings.Join(seen.errors, "\n")
+		}
+		if d := event.DiagnosticEvent; d != nil && d.Severity == string(diag.Error) {
+			seen.addError(colors.Never.Colorize(d.Message))
+		}
+	}
 }
 
 func (b *stackBackend) exported(ctx context.Context, s backend.Stack) (*apitype.DeploymentV3, *apitype.UntypedDeployment, error) {
