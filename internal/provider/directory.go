@@ -127,10 +127,7 @@ func (*Directory) Read(ctx context.Context, req infer.ReadRequest[DirectoryArgs,
 	in := req.Inputs
 	in.Path = req.ID
 	in.Mode, in.Owner, in.Group = formatMode(seen.GetMode()), seen.GetOwner(), seen.GetGroup()
-	rec := req.State.Recorded
-	if g := ownGeneration(ctx, seen.GetOwned()); g != nil {
-		rec.Generation = g
-	}
+	rec := observedRecord(ctx, req.State.Recorded, seen.GetOwned())
 	return infer.ReadResponse[DirectoryArgs, DirectoryState]{ID: req.ID, Inputs: in, State: DirectoryState{in, rec}}, nil
 }
 

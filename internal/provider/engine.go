@@ -134,10 +134,7 @@ func (*Engine) Read(ctx context.Context, req infer.ReadRequest[EngineArgs, Engin
 	in := req.Inputs
 	in.Root, in.SHA256 = path.Dir(req.ID), path.Base(req.ID)
 	in.ModifiedFiles = sorted(seen.GetModifiedFiles())
-	rec := req.State.Recorded
-	if g := ownGeneration(ctx, seen.GetOwned()); g != nil {
-		rec.Generation = g
-	}
+	rec := observedRecord(ctx, req.State.Recorded, seen.GetOwned())
 	return infer.ReadResponse[EngineArgs, EngineState]{ID: req.ID, Inputs: in, State: engineState(in, rec)}, nil
 }
 

@@ -157,10 +157,7 @@ func (*File) Read(ctx context.Context, req infer.ReadRequest[FileArgs, FileState
 	in.Path = req.ID
 	in.Mode, in.Owner, in.Group = formatMode(seen.GetMode()), seen.GetOwner(), seen.GetGroup()
 	in.observe(seen)
-	rec := req.State.Recorded
-	if g := ownGeneration(ctx, seen.GetOwned()); g != nil {
-		rec.Generation = g
-	}
+	rec := observedRecord(ctx, req.State.Recorded, seen.GetOwned())
 	return infer.ReadResponse[FileArgs, FileState]{ID: req.ID, Inputs: in, State: fileState(in, rec)}, nil
 }
 

@@ -114,10 +114,7 @@ func (*Model) Read(ctx context.Context, req infer.ReadRequest[ModelArgs, ModelSt
 	in.Path = req.ID
 	in.SHA256 = seen.GetSha256()
 	in.Mode, in.Owner, in.Group = formatMode(seen.GetMode()), seen.GetOwner(), seen.GetGroup()
-	rec := req.State.Recorded
-	if g := ownGeneration(ctx, seen.GetOwned()); g != nil {
-		rec.Generation = g
-	}
+	rec := observedRecord(ctx, req.State.Recorded, seen.GetOwned())
 	return infer.ReadResponse[ModelArgs, ModelState]{ID: req.ID, Inputs: in, State: ModelState{in, rec}}, nil
 }
 

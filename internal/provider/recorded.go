@@ -1,10 +1,13 @@
 package provider
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 
 	"github.com/pulumi/pulumi-go-provider/infer"
+
+	"github.com/llmhost/llmhost/internal/agent/agentpb"
 )
 
 // Recorded is what every resource keeps in state beside its inputs. All of it is optional,
@@ -33,6 +36,15 @@ func pending() Recorded {
 
 func recorded(generation uint64) Recorded {
 	return Recorded{Generation: formatGeneration(generation)}
+}
+
+// observedRecord takes the generation from the host's ledger where this resource owns the
+// entry, so that an imported or restored state can be changed and deleted.
+func observedRecord(ctx context.Context, old Recorded, owned *agentpb.Owned) Recorded {
+	if g := ownGeneration(ctx, owned); g != nil {
+		old.Generation = g
+	}
+	return old
 }
 
 func formatGeneration(g uint64) *string {

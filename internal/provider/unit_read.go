@@ -40,10 +40,7 @@ func (*SystemdUnit) Read(ctx context.Context, req infer.ReadRequest[SystemdUnitA
 	in.Masked = seen.GetMasked()
 	in.State = observedState(seen)
 	in.DropIns = observedDropIns(in.DropIns, seen.GetDropIns())
-	rec := req.State.Recorded
-	if g := ownGeneration(ctx, seen.GetOwned()); g != nil {
-		rec.Generation = g
-	}
+	rec := observedRecord(ctx, req.State.Recorded, seen.GetOwned())
 	return infer.ReadResponse[SystemdUnitArgs, SystemdUnitState]{ID: req.ID, Inputs: in, State: SystemdUnitState{in, rec}}, nil
 }
 

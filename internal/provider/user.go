@@ -140,10 +140,7 @@ func (*SystemUser) Read(ctx context.Context, req infer.ReadRequest[SystemUserArg
 	in.Name = req.ID
 	in.Home, in.Shell, in.Comment = seen.GetHome(), seen.GetShell(), seen.GetComment()
 	in.Groups = sorted(seen.GetGroups())
-	rec := req.State.Recorded
-	if g := ownGeneration(ctx, seen.GetOwned()); g != nil {
-		rec.Generation = g
-	}
+	rec := observedRecord(ctx, req.State.Recorded, seen.GetOwned())
 	return infer.ReadResponse[SystemUserArgs, SystemUserState]{ID: req.ID, Inputs: in, State: SystemUserState{in, rec}}, nil
 }
 
