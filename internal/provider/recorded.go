@@ -38,11 +38,13 @@ func recorded(generation uint64) Recorded {
 	return Recorded{Generation: formatGeneration(generation)}
 }
 
-// observedRecord takes the generation from the host's ledger where this resource owns the
-// entry, so that an imported or restored state can be changed and deleted.
+// observedRecord takes the generation from the host's ledger for a state that has none: one
+// that was imported, or whose creation a crash has cut off. A state that has one keeps it. The
+// engine also refreshes what waits for deletion after a replacement, and with the new
+// generation that deletion would remove the replacement.
 func observedRecord(ctx context.Context, old Recorded, owned *agentpb.Owned) Recorded {
-	if g := ownGeneration(ctx, owned); g != nil {
-		old.Generation = g
+	if old.Generation == nil {
+		old.Generation = ownGeneration(ctx, owned)
 	}
 	return old
 }

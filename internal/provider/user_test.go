@@ -98,6 +98,31 @@ func TestForeignUserIsRefusedUnlessAdopted(t *testing.T) {
 	s.mustUp("SystemUser", "a", with(userInputs(), "adopt", boolean(true)), "create")
 }
 
+// What waits for its deletion after a replacement of the same ID must not remove the
+// replacement, also when the run was cut off there and the state was refreshed before the next.
+func TestStaleDeletionKeepsTheReplacement(t *testing.T) {
+	agent := newFakeAgent()
+	s := newStack(t, connectTo(t, agent))
+	s.mustUp("SystemUser", "a", userInputs(), "create")
+	waiting := s.states["a"]
+	delete(s.states, "a")
+	replacement := s.mustUp("SystemUser", "a", userInputs(), "create")
+	s.states["a"] = waiting
+	s.refresh("a")
+	s.destroy("a")
+	if agent.users["llm-a"] == nil {
+		t.Fatal("the deletion of the old user has removed the new one")
+	}
+	if !strings.Contains(s.log.text(), "WARNING: SystemUser llm-a was left on the host") {
+		t.Errorf("no word about it:\n%s", s.log.text())
+	}
+	s.states["a"] = replacement
+	s.destroy("a")
+	if agent.users["llm-a"] != nil {
+		t.Error("the replacement can't be destroyed")
+	}
+}
+
 // A creation that fails after its claim was written is half a success: the next run goes on
 // with it, and a destroy in place of it clears the claim.
 func TestFailedCreationIsNotForgotten(t *testing.T) {
