@@ -8,9 +8,10 @@ import (
 	"github.com/llmhost/llmhost/components/systemd"
 )
 
-// Folders inside a server's root directory. An engine's archive has an empty folder for each
-// of models, tmp, proc, sys, dev and run. systemd would otherwise create the folder in the
-// engine, which would then not be as it was unpacked.
+// Folders inside a server's root directory. An engine has an empty folder for models, and all
+// that systemd wants in a root (bin, dev, etc, lib, lib64, proc, root, run, sbin, sys, tmp, usr,
+// var): systemd would otherwise make it there, and the engine would no longer be as it was
+// unpacked.
 const (
 	modelsInside   = "/models"
 	zoneInfoInside = "/run/zoneinfo"
@@ -45,7 +46,7 @@ func (s *LlamaServer) Unit() systemd.Unit {
 			UMask:               "0077",
 			PrivateUsers:        systemd.Yes,
 
-			Environment: systemd.Environment{"TZ": s.Timezone, "TZDIR": zoneInfoInside},
+			Environment: s.environment(),
 
 			// Its root is the engine, its models are its own model.
 			RootDirectory: systemd.Path(s.Root()),
@@ -106,6 +107,22 @@ func (s *LlamaServer) Unit() systemd.Unit {
 	s.openNetwork(&u)
 	s.openGPU(&u)
 	return u
+}
+
+// environment holds what isn't worth an argument, and options of llama-server that older ones
+// don't have: an unknown variable is ignored, where an unknown argument ends the server.
+func (s *LlamaServer) environment() systemd.Environment {
+	return systemd.Environment{
+		"TZ":    s.Timezone,
+		"TZDIR": zoneInfoInside,
+		// By default any web page that is open in a browser on the same machine may read the
+		// answers.
+		"LLAMA_ARG_CORS_ORIGINS": "localhost",
+		// What the host file says is used as it is, and not changed to fit.
+		"LLAMA_ARG_FIT": "off",
+		// A model is what was placed and verified, and never something to download.
+		"LLAMA_ARG_OFFLINE": "true",
+	}
 }
 
 // openNetwork lets clients in, and the server not out.
