@@ -81,7 +81,7 @@ func (d *Directory) Update(ctx context.Context, req infer.UpdateRequest[Director
 	if req.DryRun {
 		return infer.UpdateResponse[DirectoryState]{Output: DirectoryState{req.Inputs, req.State.Recorded}}, nil
 	}
-	rec, err := d.put(ctx, req.Inputs, req.State.Generation)
+	rec, err := d.put(ctx, req.Inputs, req.State.toUpdate())
 	if err != nil {
 		return infer.UpdateResponse[DirectoryState]{}, err
 	}

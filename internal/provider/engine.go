@@ -111,7 +111,7 @@ func (e *Engine) Update(ctx context.Context, req infer.UpdateRequest[EngineArgs,
 	if req.DryRun {
 		return infer.UpdateResponse[EngineState]{Output: engineState(req.Inputs, req.State.Recorded)}, nil
 	}
-	rec, err := e.put(ctx, req.Inputs, req.State.Generation)
+	rec, err := e.put(ctx, req.Inputs, req.State.toUpdate())
 	if err != nil {
 		return infer.UpdateResponse[EngineState]{}, err
 	}

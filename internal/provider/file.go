@@ -107,7 +107,7 @@ func (f *File) Update(ctx context.Context, req infer.UpdateRequest[FileArgs, Fil
 	if req.DryRun {
 		return infer.UpdateResponse[FileState]{Output: fileState(req.Inputs, req.State.Recorded)}, nil
 	}
-	rec, err := f.put(ctx, req.Inputs, req.State.Generation)
+	rec, err := f.put(ctx, req.Inputs, req.State.toUpdate())
 	if err != nil {
 		return infer.UpdateResponse[FileState]{}, err
 	}

@@ -89,7 +89,7 @@ func (m *Model) Update(ctx context.Context, req infer.UpdateRequest[ModelArgs, M
 	if req.DryRun {
 		return infer.UpdateResponse[ModelState]{Output: ModelState{req.Inputs, req.State.Recorded}}, nil
 	}
-	rec, err := m.put(ctx, req.Inputs, req.State.Generation)
+	rec, err := m.put(ctx, req.Inputs, req.State.toUpdate())
 	if err != nil {
 		return infer.UpdateResponse[ModelState]{}, err
 	}

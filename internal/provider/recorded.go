@@ -16,6 +16,7 @@ type Recorded struct {
 	// Generation is a decimal string, since Pulumi's numbers are floating point and would
 	// round a large one.
 	Generation      *string `pulumi:"generation,optional"`
+	SeenGeneration  *string `pulumi:"seenGeneration,optional"`
 	ProviderVersion *string `pulumi:"providerVersion,optional"`
 }
 
@@ -24,6 +25,7 @@ var _ infer.Annotated = (*Recorded)(nil)
 // Annotate describes the outputs in the schema.
 func (r *Recorded) Annotate(a infer.Annotator) {
 	a.Describe(&r.Generation, "Number of this resource's entry in the host's ledger. A deletion that carries an older one removes nothing.")
+	a.Describe(&r.SeenGeneration, "Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.")
 	a.Describe(&r.ProviderVersion, "Version of llmhost that wrote this state.")
 }
 
@@ -38,15 +40,31 @@ func recorded(generation uint64) Recorded {
 	return Recorded{Generation: formatGeneration(generation)}
 }
 
-// observedRecord takes the generation from the host's ledger for a state that has none: one
-// that was imported, or whose creation a crash has cut off. A state that has one keeps it. The
-// engine also refreshes what waits for deletion after a replacement, and with the new
-// generation that deletion would remove the replacement.
+// observedRecord notes what the host's ledger says of this resource's own entry. A state
+// without a generation takes it: it was imported, or a crash has cut off its creation.
+//
+// A state with an older generation keeps it beside the new one. Either it is an old copy, and
+// the next update goes on from the new one. Or it waits for deletion after a replacement, which
+// the engine refreshes like any other: with the new generation, that deletion would remove the
+// replacement.
 func observedRecord(ctx context.Context, old Recorded, owned *agentpb.Owned) Recorded {
-	if old.Generation == nil {
-		old.Generation = ownGeneration(ctx, owned)
+	seen := ownGeneration(ctx, owned)
+	switch {
+	case seen == nil:
+	case old.Generation == nil || *old.Generation == *seen:
+		old.Generation, old.SeenGeneration = seen, nil
+	default:
+		old.SeenGeneration = seen
 	}
 	return old
+}
+
+// toUpdate is the generation that an update claims.
+func (r Recorded) toUpdate() *string {
+	if r.SeenGeneration != nil {
+		return r.SeenGeneration
+	}
+	return r.Generation
 }
 
 func formatGeneration(g uint64) *string {

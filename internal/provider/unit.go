@@ -192,7 +192,7 @@ func (u *SystemdUnit) Update(ctx context.Context, req infer.UpdateRequest[System
 		return infer.UpdateResponse[SystemdUnitState]{Output: SystemdUnitState{req.Inputs, req.State.Recorded}}, nil
 	}
 	restart := !maps.Equal(req.State.RestartOn, req.Inputs.RestartOn) || req.State.State == stateUnresponsive
-	state, err := u.put(ctx, req.Inputs, req.State.Generation, restart)
+	state, err := u.put(ctx, req.Inputs, req.State.toUpdate(), restart)
 	if err != nil && !installed(err) {
 		return infer.UpdateResponse[SystemdUnitState]{}, err
 	}

@@ -98,7 +98,7 @@ func (u *SystemUser) Update(ctx context.Context, req infer.UpdateRequest[SystemU
 	if req.DryRun {
 		return infer.UpdateResponse[SystemUserState]{Output: SystemUserState{req.Inputs, req.State.Recorded}}, nil
 	}
-	rec, err := u.put(ctx, req.Inputs, req.State.Generation)
+	rec, err := u.put(ctx, req.Inputs, req.State.toUpdate())
 	if err != nil {
 		return infer.UpdateResponse[SystemUserState]{}, err
 	}

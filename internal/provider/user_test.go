@@ -123,6 +123,27 @@ func TestStaleDeletionKeepsTheReplacement(t *testing.T) {
 	}
 }
 
+// A state that was restored from an old backup is refused until a refresh has shown it what
+// the host has, and is then as good as any.
+func TestRestoredStateGoesOnAfterARefresh(t *testing.T) {
+	agent := newFakeAgent()
+	s := newStack(t, connectTo(t, agent))
+	s.mustUp("SystemUser", "a", userInputs(), "create")
+	backup := s.states["a"]
+	delete(s.states, "a")
+	s.mustUp("SystemUser", "a", userInputs(), "create")
+	s.states["a"] = backup
+	if _, err := s.up("SystemUser", "a", userInputs("video")); err == nil || !strings.Contains(err.Error(), "has another generation") {
+		t.Errorf("an old copy of the state was not refused: %v", err)
+	}
+	s.refresh("a")
+	s.mustUp("SystemUser", "a", userInputs("video"), "update")
+	s.destroy("a")
+	if agent.users["llm-a"] != nil {
+		t.Error("the user is still there after destroy")
+	}
+}
+
 // A creation that fails after its claim was written is half a success: the next run goes on
 // with it, and a destroy in place of it clears the claim.
 func TestFailedCreationIsNotForgotten(t *testing.T) {

@@ -30,6 +30,8 @@ type Directory struct {
 	Path pulumi.StringOutput `pulumi:"path"`
 	// Version of llmhost that wrote this state.
 	ProviderVersion pulumi.StringPtrOutput `pulumi:"providerVersion"`
+	// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
+	SeenGeneration pulumi.StringPtrOutput `pulumi:"seenGeneration"`
 }
 
 // NewDirectory registers a new resource with the given unique name, arguments, and options.
@@ -187,6 +189,11 @@ func (o DirectoryOutput) Path() pulumi.StringOutput {
 // Version of llmhost that wrote this state.
 func (o DirectoryOutput) ProviderVersion() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *Directory) pulumi.StringPtrOutput { return v.ProviderVersion }).(pulumi.StringPtrOutput)
+}
+
+// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
+func (o DirectoryOutput) SeenGeneration() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *Directory) pulumi.StringPtrOutput { return v.SeenGeneration }).(pulumi.StringPtrOutput)
 }
 
 func init() {

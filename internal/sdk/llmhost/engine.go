@@ -28,6 +28,8 @@ type Engine struct {
 	ProviderVersion pulumi.StringPtrOutput `pulumi:"providerVersion"`
 	// Folder on the host that holds the engines.
 	Root pulumi.StringPtrOutput `pulumi:"root"`
+	// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
+	SeenGeneration pulumi.StringPtrOutput `pulumi:"seenGeneration"`
 	// SHA-256 of the archive, in lower-case hexadecimal.
 	Sha256 pulumi.StringOutput `pulumi:"sha256"`
 	// Absolute path of the archive (.tar, .tar.gz or .tar.zst) on the machine that runs Pulumi. It is read only when bytes must be sent, and a change of it alone is no change.
@@ -182,6 +184,11 @@ func (o EngineOutput) ProviderVersion() pulumi.StringPtrOutput {
 // Folder on the host that holds the engines.
 func (o EngineOutput) Root() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *Engine) pulumi.StringPtrOutput { return v.Root }).(pulumi.StringPtrOutput)
+}
+
+// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
+func (o EngineOutput) SeenGeneration() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *Engine) pulumi.StringPtrOutput { return v.SeenGeneration }).(pulumi.StringPtrOutput)
 }
 
 // SHA-256 of the archive, in lower-case hexadecimal.

@@ -34,6 +34,8 @@ type File struct {
 	ProviderVersion pulumi.StringPtrOutput `pulumi:"providerVersion"`
 	// The file's text, which is never shown, never read back, and encrypted in state.
 	SecretContent pulumi.StringPtrOutput `pulumi:"secretContent"`
+	// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
+	SeenGeneration pulumi.StringPtrOutput `pulumi:"seenGeneration"`
 	// SHA-256 of `content`. Not set for `secretContent`, whose digest could be guessed from.
 	Sha256 pulumi.StringPtrOutput `pulumi:"sha256"`
 }
@@ -218,6 +220,11 @@ func (o FileOutput) ProviderVersion() pulumi.StringPtrOutput {
 // The file's text, which is never shown, never read back, and encrypted in state.
 func (o FileOutput) SecretContent() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *File) pulumi.StringPtrOutput { return v.SecretContent }).(pulumi.StringPtrOutput)
+}
+
+// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
+func (o FileOutput) SeenGeneration() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *File) pulumi.StringPtrOutput { return v.SeenGeneration }).(pulumi.StringPtrOutput)
 }
 
 // SHA-256 of `content`. Not set for `secretContent`, whose digest could be guessed from.

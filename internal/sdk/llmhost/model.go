@@ -30,6 +30,8 @@ type Model struct {
 	Path pulumi.StringOutput `pulumi:"path"`
 	// Version of llmhost that wrote this state.
 	ProviderVersion pulumi.StringPtrOutput `pulumi:"providerVersion"`
+	// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
+	SeenGeneration pulumi.StringPtrOutput `pulumi:"seenGeneration"`
 	// SHA-256 of the file, in lower-case hexadecimal.
 	Sha256 pulumi.StringOutput `pulumi:"sha256"`
 	// Absolute path of the file on the machine that runs Pulumi. It is read only when bytes must be sent, and a change of it alone is no change: `sha256` says which file it is.
@@ -205,6 +207,11 @@ func (o ModelOutput) Path() pulumi.StringOutput {
 // Version of llmhost that wrote this state.
 func (o ModelOutput) ProviderVersion() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.ProviderVersion }).(pulumi.StringPtrOutput)
+}
+
+// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
+func (o ModelOutput) SeenGeneration() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.SeenGeneration }).(pulumi.StringPtrOutput)
 }
 
 // SHA-256 of the file, in lower-case hexadecimal.

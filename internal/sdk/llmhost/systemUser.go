@@ -30,6 +30,8 @@ type SystemUser struct {
 	Name pulumi.StringOutput `pulumi:"name"`
 	// Version of llmhost that wrote this state.
 	ProviderVersion pulumi.StringPtrOutput `pulumi:"providerVersion"`
+	// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
+	SeenGeneration pulumi.StringPtrOutput `pulumi:"seenGeneration"`
 	// Login shell.
 	Shell pulumi.StringPtrOutput `pulumi:"shell"`
 }
@@ -193,6 +195,11 @@ func (o SystemUserOutput) Name() pulumi.StringOutput {
 // Version of llmhost that wrote this state.
 func (o SystemUserOutput) ProviderVersion() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *SystemUser) pulumi.StringPtrOutput { return v.ProviderVersion }).(pulumi.StringPtrOutput)
+}
+
+// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
+func (o SystemUserOutput) SeenGeneration() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *SystemUser) pulumi.StringPtrOutput { return v.SeenGeneration }).(pulumi.StringPtrOutput)
 }
 
 // Login shell.

@@ -36,6 +36,8 @@ type SystemdUnit struct {
 	Readiness ReadinessPtrOutput `pulumi:"readiness"`
 	// Digests of what the unit uses, by any name. A change restarts the unit.
 	RestartOn pulumi.StringMapOutput `pulumi:"restartOn"`
+	// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
+	SeenGeneration pulumi.StringPtrOutput `pulumi:"seenGeneration"`
 	// `running` or `stopped`.
 	State pulumi.StringPtrOutput `pulumi:"state"`
 }
@@ -232,6 +234,11 @@ func (o SystemdUnitOutput) Readiness() ReadinessPtrOutput {
 // Digests of what the unit uses, by any name. A change restarts the unit.
 func (o SystemdUnitOutput) RestartOn() pulumi.StringMapOutput {
 	return o.ApplyT(func(v *SystemdUnit) pulumi.StringMapOutput { return v.RestartOn }).(pulumi.StringMapOutput)
+}
+
+// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
+func (o SystemdUnitOutput) SeenGeneration() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *SystemdUnit) pulumi.StringPtrOutput { return v.SeenGeneration }).(pulumi.StringPtrOutput)
 }
 
 // `running` or `stopped`.
