@@ -90,7 +90,7 @@ func New() *cobra.Command {
 	addPulumi(root, &g)
 	add(root, groupLook, newDriftCmd(), newEnvCmd(), newVersionCmd())
 	add(root, groupDeploy, newBackupCmd(), newRestoreCmd())
-	add(root, groupFiles, newValidateCmd(), newPinCmd())
+	add(root, groupFiles, newValidateCmd(), newPinCmd(), newRenderCmd())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
