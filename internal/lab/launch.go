@@ -1,0 +1,145 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+type launchOptions struct {
+	name    string
+	dir     string   // the host's folder, which has its disk
+	workDir string   // QEMU's working folder
+	port    int      // 0: a free one
+	args    []string // more of QEMU's arguments
+}
+
+// launch starts QEMU and writes down what it has started before anything else can fail, so
+// that a host is never running without a record of it.
+func launch(ctx context.Context, m machine, o launchOptions) (*VM, error) {
+	hostKey, err := m.image.hostKey()
+	if err != nil {
+		return nil, err
+	}
+	if o.port != 0 {
+		if err := portFree(o.port); err != nil {
+			return nil, err
+		}
+	}
+	const attempts = 5
+	for attempt := 1; ; attempt++ {
+		vm, err := launchOnce(ctx, m, o, hostKey)
+		// A port that was free may be taken when QEMU comes to it.
+		if err != nil && o.port == 0 && attempt < attempts && strings.Contains(err.Error(), "host forwarding rule") {
+			continue
+		}
+		return vm, err
+	}
+}
+
+func launchOnce(ctx context.Context, m machine, o launchOptions, hostKey string) (*VM, error) {
+	port := o.port
+	if port == 0 {
+		var err error
+		if port, err = freePort(); err != nil {
+			return nil, err
+		}
+	}
+	socket, err := monitorPath(o.dir)
+	if err != nil {
+		return nil, err
+	}
+	vm := newVM(o.dir, record{Name: o.name, Port: port, HostKey: hostKey, Monitor: socket, Engine: m.image.engine()})
+	if err := vm.writeAccess(m.image); err != nil {
+		return nil, err
+	}
+	cmd, err := m.start(o.dir, o.workDir, socket, port, o.args...)
+	if err != nil {
+		return nil, err
+	}
+	ended := make(chan struct{})
+	go func() {
+		cmd.Wait() // its log says more than its exit code
+		close(ended)
+	}()
+	if err := vm.remember(cmd); err != nil {
+		cmd.Process.Kill()
+		<-ended
+		return nil, err
+	}
+	mon, err := openMonitor(ctx, socket, func() error {
+		select {
+		case <-ended:
+			return fmt.Errorf("QEMU ended at once: %s", vm.qemuLog())
+		default:
+			return nil
+		}
+	})
+	if err != nil {
+		cmd.Process.Kill()
+		<-ended
+		vm.forget() // the error above says more
+		return nil, err
+	}
+	return vm, mon.Close()
+}
+
+// remember writes the record of a host that was just started.
+func (vm *VM) remember(cmd *exec.Cmd) error {
+	p, err := identify(cmd.Process.Pid)
+	if err != nil {
+		return fmt.Errorf("QEMU ended at once: %s", vm.qemuLog())
+	}
+	vm.PID, vm.record.Process = p.PID, p
+	return vm.record.write(vm.Dir)
+}
+
+// writeAccess writes the files that an SSH client needs.
+func (vm *VM) writeAccess(img image) error {
+	key, err := os.ReadFile(img.identity())
+	if err != nil {
+		return fmt.Errorf("the lab's key: %w", err)
+	}
+	if err := writeFile(vm.IdentityFile, key); err != nil {
+		return err
+	}
+	return writeFile(vm.KnownHostsFile, []byte(knownHostsLine(vm.Address, vm.Port, vm.HostKey)))
+}
+
+// knownHostsLine is a host's line of known_hosts, whose form for a port isn't the plain one.
+func knownHostsLine(address string, port int, key string) string {
+	name := address
+	if port != 22 {
+		name = fmt.Sprintf("[%s]:%d", address, port)
+	}
+	return name + " " + key + "\n"
+}
+
+func portFree(port int) error {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return fmt.Errorf("port %d of this machine, which the lab host is to be reached on, is taken: %w (another lab host? `llmhost lab list` shows those of this project)", port, err)
+	}
+	return l.Close()
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
+
+// files that the lab makes in a host's folder.
+func (vm *VM) files() []string {
+	files := []string{vm.IdentityFile, vm.KnownHostsFile, vm.Console()}
+	for _, name := range []string{"disk.qcow2", "qemu.log", recordFile} {
+		files = append(files, filepath.Join(vm.Dir, name))
+	}
+	return append(files, vm.record.Monitor)
+}
