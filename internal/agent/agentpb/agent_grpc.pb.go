@@ -93,7 +93,8 @@ type AgentClient interface {
 	// older generation, or of something that is not ours, removes nothing and says why.
 	Remove(ctx context.Context, in *RemoveRequest, opts ...grpc.CallOption) (*RemoveResponse, error)
 	// Dial connects to a server on the host: "unix:/run/llmhost/NAME/llm.sock" or
-	// "tcp:127.0.0.1:PORT". Nothing else can be reached.
+	// "tcp:127.0.0.1:PORT". Nothing else can be reached. The header of the response comes as
+	// soon as the server has accepted, before any data.
 	Dial(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DialData, DialData], error)
 }
 
@@ -351,7 +352,8 @@ type AgentServer interface {
 	// older generation, or of something that is not ours, removes nothing and says why.
 	Remove(context.Context, *RemoveRequest) (*RemoveResponse, error)
 	// Dial connects to a server on the host: "unix:/run/llmhost/NAME/llm.sock" or
-	// "tcp:127.0.0.1:PORT". Nothing else can be reached.
+	// "tcp:127.0.0.1:PORT". Nothing else can be reached. The header of the response comes as
+	// soon as the server has accepted, before any data.
 	Dial(grpc.BidiStreamingServer[DialData, DialData]) error
 	mustEmbedUnimplementedAgentServer()
 }
