@@ -209,9 +209,12 @@ func connectTo(t *testing.T, agent agentpb.AgentServer, opts ...grpc.ServerOptio
 		h.note(info.FullMethod)
 		return next(srv, ss)
 	}))
-	h.conn = serveInMemory(t, func(s *grpc.Server) { agentpb.RegisterAgentServer(s, agent) }, opts...)
-	h.client = agentpb.NewAgentClient(inWords{h.conn})
+	h.use(serveInMemory(t, func(s *grpc.Server) { agentpb.RegisterAgentServer(s, agent) }, opts...))
 	return h
+}
+
+func (h *host) use(conn *grpc.ClientConn) {
+	h.conn, h.client = conn, agentpb.NewAgentClient(inWords{conn})
 }
 
 func (h *host) note(method string) {

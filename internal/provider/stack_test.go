@@ -331,17 +331,16 @@ func serveInMemory(t *testing.T, register func(*grpc.Server), opts ...grpc.Serve
 	t.Helper()
 	l := bufconn.Listen(1 << 20)
 	serve(t, l, register, opts...)
-	return dialInMemory(t, l)
-}
-
-func dialInMemory(t *testing.T, l *bufconn.Listener) *grpc.ClientConn {
-	t.Helper()
-	conn, err := grpc.NewClient("passthrough:///in-memory",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }),
-		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := dialInMemory(l)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn
+}
+
+func dialInMemory(l *bufconn.Listener) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///in-memory",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
 }
