@@ -17,6 +17,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/util/logging"
 
 	"github.com/llmhost/llmhost/internal/engine"
+	"github.com/llmhost/llmhost/internal/remote"
 	"github.com/llmhost/llmhost/internal/version"
 )
 
@@ -41,6 +42,7 @@ type globals struct {
 // 1 failed, 2 wrong usage, 6 no such stack, 7 unexpected changes, 8 cancelled), and what the
 // others document.
 func Main() int {
+	defer func() { _ = remote.Shared().Close() }() // the agents end, whatever they say
 	root := New()
 	err := root.ExecuteContext(context.Background())
 	if err == nil {
