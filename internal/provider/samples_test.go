@@ -50,8 +50,8 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 		return resource.PropertyMap{"sha256": str(digestA), "root": str("/opt/a"), "source": str("/e/a.tar"), "modifiedFiles": list(), "adopt": boolean(false)},
 			resource.PropertyMap{"sha256": str(digestB), "root": str("/opt/b"), "source": str("/e/b.tar"), "modifiedFiles": list("usr/bin/x"), "adopt": boolean(true)}
 	case "SystemUser":
-		return resource.PropertyMap{"name": str("llm-a"), "home": str("/srv/a"), "shell": str("/bin/sh"), "comment": str("a"), "groups": list("video"), "adopt": boolean(false)},
-			resource.PropertyMap{"name": str("llm-b"), "home": str("/srv/b"), "shell": str("/bin/bash"), "comment": str("b"), "groups": list("render"), "adopt": boolean(true)}
+		return resource.PropertyMap{"name": str("llm-a"), "home": str("/srv/a"), "shell": str("/bin/sh"), "comment": str("a"), "groups": list("video"), "locked": boolean(true), "adopt": boolean(false)},
+			resource.PropertyMap{"name": str("llm-b"), "home": str("/srv/b"), "shell": str("/bin/bash"), "comment": str("b"), "groups": list("render"), "locked": boolean(false), "adopt": boolean(true)}
 	case "SystemdUnit":
 		return resource.PropertyMap{
 				"name": str("a.service"), "content": str(unitText), "enabled": boolean(true), "masked": boolean(false), "state": str("running"),

@@ -30,6 +30,7 @@ type SystemUserArgs struct {
 	Shell   string   `pulumi:"shell,optional"`
 	Comment string   `pulumi:"comment,optional"`
 	Groups  []string `pulumi:"groups,optional"`
+	Locked  *bool    `pulumi:"locked,optional"`
 	Adopt   bool     `pulumi:"adopt,optional"`
 }
 
@@ -55,6 +56,8 @@ func (a *SystemUserArgs) Annotate(an infer.Annotator) {
 	an.Describe(&a.Comment, "The account's comment field.")
 	an.SetDefault(&a.Comment, "")
 	an.Describe(&a.Groups, "Supplementary groups, compared as a set. They must exist.")
+	an.Describe(&a.Locked, "Always true: no password lets the user in. It is an input so that a password which somebody has set shows as drift.")
+	an.SetDefault(&a.Locked, true)
 	describeAdopt(an, &a.Adopt)
 }
 
@@ -69,6 +72,9 @@ func (*SystemUser) Check(ctx context.Context, req infer.CheckRequest) (infer.Che
 		c.absolutePath("shell", in.Shell)
 		if strings.ContainsAny(in.Comment, ":\n") {
 			c.fail("comment", "must not contain a colon or a newline, which end a field of /etc/passwd")
+		}
+		if c.known("locked") && in.Locked != nil && !*in.Locked {
+			c.fail("locked", "must be true: a system user has no password")
 		}
 		if !c.known("groups") {
 			return
@@ -136,8 +142,9 @@ func (*SystemUser) Read(ctx context.Context, req infer.ReadRequest[SystemUserArg
 	if !seen.GetExists() {
 		return infer.ReadResponse[SystemUserArgs, SystemUserState]{}, nil
 	}
+	locked := seen.GetLocked()
 	in := req.Inputs
-	in.Name = req.ID
+	in.Name, in.Locked = req.ID, &locked
 	in.Home, in.Shell, in.Comment = seen.GetHome(), seen.GetShell(), seen.GetComment()
 	in.Groups = sorted(seen.GetGroups())
 	rec := observedRecord(ctx, req.State.Recorded, seen.GetOwned())

@@ -49,10 +49,11 @@ func TestUserDrift(t *testing.T) {
 		change func(u *agentpb.UserState)
 		want   []string
 	}{
-		"shell":   {func(u *agentpb.UserState) { u.Shell = "/bin/bash" }, []string{"shell"}},
-		"home":    {func(u *agentpb.UserState) { u.Home = "/home/a" }, []string{"home"}},
-		"comment": {func(u *agentpb.UserState) { u.Comment = "me" }, []string{"comment"}},
-		"groups":  {func(u *agentpb.UserState) { u.Groups = []string{"sudo"} }, []string{"groups"}},
+		"shell":      {func(u *agentpb.UserState) { u.Shell = "/bin/bash" }, []string{"shell"}},
+		"home":       {func(u *agentpb.UserState) { u.Home = "/home/a" }, []string{"home"}},
+		"comment":    {func(u *agentpb.UserState) { u.Comment = "me" }, []string{"comment"}},
+		"a password": {func(u *agentpb.UserState) { u.Locked = false }, []string{"locked"}},
+		"groups":     {func(u *agentpb.UserState) { u.Groups = []string{"sudo"} }, []string{"groups"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			agent := newFakeAgent()

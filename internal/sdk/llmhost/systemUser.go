@@ -26,6 +26,8 @@ type SystemUser struct {
 	Groups pulumi.StringArrayOutput `pulumi:"groups"`
 	// Home directory in the account's entry. It isn't created.
 	Home pulumi.StringPtrOutput `pulumi:"home"`
+	// Always true: no password lets the user in. It is an input so that a password which somebody has set shows as drift.
+	Locked pulumi.BoolPtrOutput `pulumi:"locked"`
 	// Name of the user and of its primary group.
 	Name pulumi.StringOutput `pulumi:"name"`
 	// Version of llmhost that wrote this state.
@@ -54,6 +56,9 @@ func NewSystemUser(ctx *pulumi.Context,
 	}
 	if args.Home == nil {
 		args.Home = pulumi.StringPtr("/nonexistent")
+	}
+	if args.Locked == nil {
+		args.Locked = pulumi.BoolPtr(true)
 	}
 	if args.Shell == nil {
 		args.Shell = pulumi.StringPtr("/usr/sbin/nologin")
@@ -103,6 +108,8 @@ type systemUserArgs struct {
 	Groups []string `pulumi:"groups"`
 	// Home directory in the account's entry. It isn't created.
 	Home *string `pulumi:"home"`
+	// Always true: no password lets the user in. It is an input so that a password which somebody has set shows as drift.
+	Locked *bool `pulumi:"locked"`
 	// Name of the user and of its primary group.
 	Name string `pulumi:"name"`
 	// Login shell.
@@ -119,6 +126,8 @@ type SystemUserArgs struct {
 	Groups pulumi.StringArrayInput
 	// Home directory in the account's entry. It isn't created.
 	Home pulumi.StringPtrInput
+	// Always true: no password lets the user in. It is an input so that a password which somebody has set shows as drift.
+	Locked pulumi.BoolPtrInput
 	// Name of the user and of its primary group.
 	Name pulumi.StringInput
 	// Login shell.
@@ -185,6 +194,11 @@ func (o SystemUserOutput) Groups() pulumi.StringArrayOutput {
 // Home directory in the account's entry. It isn't created.
 func (o SystemUserOutput) Home() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *SystemUser) pulumi.StringPtrOutput { return v.Home }).(pulumi.StringPtrOutput)
+}
+
+// Always true: no password lets the user in. It is an input so that a password which somebody has set shows as drift.
+func (o SystemUserOutput) Locked() pulumi.BoolPtrOutput {
+	return o.ApplyT(func(v *SystemUser) pulumi.BoolPtrOutput { return v.Locked }).(pulumi.BoolPtrOutput)
 }
 
 // Name of the user and of its primary group.
