@@ -66,7 +66,7 @@ func (o Options) withDefaults() Options {
 		o.Log = func(string) {}
 	}
 	if o.Passphrase == nil {
-		o.Passphrase = promptOnTerminal
+		o.Passphrase = PromptOnTerminal
 	}
 	if o.AgentBinary == nil {
 		o.AgentBinary = agentbin.For

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/term"
 )
 
-// promptOnTerminal asks on the controlling terminal without echo. A run that has nobody in
+// PromptOnTerminal asks on the controlling terminal without echo. A run that has nobody in
 // front of it gets an error at once.
-func promptOnTerminal(ctx context.Context, prompt string) (string, error) {
+func PromptOnTerminal(ctx context.Context, prompt string) (string, error) {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return "", errors.New("there is no terminal to ask on")
 	}

@@ -34,22 +34,23 @@ func (t translator) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.
 	if err != nil {
 		return nil, t.translate(ctx, method, err)
 	}
-	return &translatedStream{ClientStream: s, translator: t, method: method}, nil
+	return &translatedStream{ClientStream: s, caller: ctx, translator: t, method: method}, nil
 }
 
 type translatedStream struct {
 	grpc.ClientStream
+	caller     context.Context // the stream's own is cancelled at its end, whatever that was
 	translator translator
 	method     string
 }
 
 func (s *translatedStream) RecvMsg(m any) error {
-	return s.translator.translate(s.Context(), s.method, s.ClientStream.RecvMsg(m))
+	return s.translator.translate(s.caller, s.method, s.ClientStream.RecvMsg(m))
 }
 
 // SendMsg returns io.EOF when the other side ended the stream; RecvMsg then says why.
 func (s *translatedStream) SendMsg(m any) error {
-	return s.translator.translate(s.Context(), s.method, s.ClientStream.SendMsg(m))
+	return s.translator.translate(s.caller, s.method, s.ClientStream.SendMsg(m))
 }
 
 func (t translator) translate(ctx context.Context, method string, err error) error {
