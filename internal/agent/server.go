@@ -1,0 +1,109 @@
+package agent
+
+import (
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/llmhost/llmhost/internal/agent/account"
+	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/agent/fault"
+	"github.com/llmhost/llmhost/internal/agent/lease"
+	"github.com/llmhost/llmhost/internal/agent/ledger"
+	"github.com/llmhost/llmhost/internal/agent/local"
+)
+
+// DefaultStateDir holds the ledger and the lease.
+const DefaultStateDir = "/var/lib/llmhost"
+
+// DefaultIdle is how long the agent waits for a sign of life from the other side.
+const DefaultIdle = time.Minute
+
+// Options are an agent's settings. The zero value is good for a host.
+type Options struct {
+	// Version is llmhost's, which Hello reports.
+	Version string
+	// Idle is how long nothing may be received before Serve ends; 0 is DefaultIdle.
+	Idle time.Duration
+	// StateDir is used when Hello names none; empty is DefaultStateDir.
+	StateDir string
+	// Log takes warnings; nil drops them.
+	Log *slog.Logger
+}
+
+// Server is the agent's side of the protocol.
+type Server struct {
+	agentpb.UnimplementedAgentServer
+	options  Options
+	log      *slog.Logger
+	accounts account.Database
+	servers  local.Dialer
+	locks    locks
+
+	mu    sync.Mutex
+	state *state
+	fixed bool // the state folder was used or named, and stays
+}
+
+// state is what the agent keeps on the host.
+type state struct {
+	dir    string
+	ledger *ledger.Ledger
+	lease  *lease.Lease
+}
+
+// NewServer returns a server for a gRPC server to register. Serve does both.
+func NewServer(o Options) *Server {
+	if o.StateDir == "" {
+		o.StateDir = DefaultStateDir
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return &Server{
+		options:  o,
+		log:      o.Log,
+		accounts: account.System,
+		servers:  local.Dialer{SocketDir: local.DefaultSocketDir},
+		state:    newState(o.StateDir),
+	}
+}
+
+// Close gives up the lease.
+func (s *Server) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.lease.Release()
+}
+
+func newState(dir string) *state {
+	return &state{dir: dir, ledger: ledger.Open(filepath.Join(dir, "owned")), lease: lease.At(dir)}
+}
+
+// use returns the state, which can't be moved from then on.
+func (s *Server) use() *state {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fixed = true
+	return s.state
+}
+
+// useDir sets the folder of the state, once.
+func (s *Server) useDir(dir string) error {
+	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir || dir == "/" {
+		return fault.New(agentpb.Reason_INVALID, "the state folder must be a clean absolute path, not %q", dir)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.dir == dir {
+		s.fixed = true
+		return nil
+	}
+	if s.fixed {
+		return fault.New(agentpb.Reason_INVALID, "this agent already keeps its state in %s", s.state.dir)
+	}
+	s.state, s.fixed = newState(dir), true
+	return nil
+}
