@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Colours of the text view, as ANSI SGR codes.
@@ -100,7 +101,7 @@ func (v *view) heading(f Finding) {
 		v.line("%s", v.paint(bold, "Facts"))
 		return
 	}
-	title := v.paint(bold, f.Type[strings.LastIndexByte(f.Type, ':')+1:]+" "+f.ID)
+	title := v.paint(bold, f.Type[strings.LastIndexByte(f.Type, ':')+1:]+" "+printable(f.ID))
 	if f.Kind == Missing {
 		title += "  " + v.paint(red, "missing")
 	}
@@ -115,19 +116,18 @@ func (v *view) property(f Finding) {
 		v.text(f.Property, want, have)
 		return
 	}
-	v.line("  %-16s %s  %s", f.Property, v.paint(green, "want "+short(f.Want)), v.paint(red, "have "+short(f.Have)))
+	v.line("  %-16s %s  %s", printable(f.Property), v.paint(green, "want "+short(f.Want)), v.paint(red, "have "+short(f.Have)))
 }
 
 func (v *view) text(property, want, have string) {
-	v.line("  %s", property)
+	v.line("  %-16s %s", printable(property), v.paint(dim, "(- deployed, + on the host)"))
 	changes := lineDiff(want, have)
 	if changes == nil {
 		v.line("    want %s, have %s", plural(len(splitLines(want)), "line", "lines"), plural(len(splitLines(have)), "line", "lines"))
 		return
 	}
 	for _, c := range changes {
-		text := strconv.Quote(c.text) // a host's file may hold what a terminal would obey
-		text = text[1 : len(text)-1]
+		text := printable(c.text)
 		switch c.mark {
 		case '-':
 			v.line("    %s", v.paint(green, "- "+text))
@@ -158,6 +158,20 @@ func short(value any) string {
 		}
 		return string(b)
 	}
+}
+
+// printable shows what a terminal would obey: a host's file may hold anything.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRune(r)
+		b.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return b.String()
 }
 
 func plural(n int, one, many string) string {
