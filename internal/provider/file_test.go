@@ -254,3 +254,28 @@ func wantGone(t *testing.T, path string) {
 		t.Errorf("%s is still there (%v)", path, err)
 	}
 }
+
+// A link in a file's place could lead a write anywhere: it shows as drift and is not followed.
+func TestLinkInAFilesPlace(t *testing.T) {
+	for name, in := range map[string]resource.PropertyMap{"content": {"content": str("text")}, "secretContent": {"secretContent": secret("text")}} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path, target := filepath.Join(dir, "a"), filepath.Join(dir, "victim")
+			s := newStack(t, realHost(t))
+			in := mine(t, with(in, "path", str(path)))
+			s.mustUp("File", "a", in, "create")
+			if err := errors.Join(os.Remove(path), os.WriteFile(target, []byte("victim"), 0o644), os.Symlink(target, path)); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.drift("a"); !slices.Contains(got, name) {
+				t.Errorf("drift %v, want %s in it", got, name)
+			}
+			s.refresh("a")
+			_, err := s.up("File", "a", in)
+			if err == nil || strings.Contains(err.Error(), "rpc error") {
+				t.Errorf("a link was not refused in words: %v", err)
+			}
+			wantFile(t, target, "victim", 0o644)
+		})
+	}
+}
