@@ -1,12 +1,17 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/drift"
+	"github.com/llmhost/llmhost/internal/hostfile"
+	"github.com/llmhost/llmhost/internal/remote"
 )
 
 // errDrift ends the command with 2; the report has said everything.
@@ -62,5 +67,43 @@ func observe(cmd *cobra.Command, named string) (drift.Report, error) {
 	if err != nil {
 		return drift.Report{}, fmt.Errorf("could not tell whether %s (%s) has drifted: %w", stack, host, s.environment.WrongKey(err))
 	}
-	return drift.New(stack, host, started, findings), nil
+	facts, err := factFindings(cmd.Context(), s.environment.Root, stack)
+	if err != nil {
+		return drift.Report{}, fmt.Errorf("could not tell whether %s (%s) is still the machine of its facts file: %w", stack, host, err)
+	}
+	return drift.New(stack, host, started, findings, facts...), nil
+}
+
+// factFindings asks the host what it is and compares that with its facts file, if there is one.
+// It takes the connection over which the resources were read.
+func factFindings(ctx context.Context, root, stack string) ([]drift.Finding, error) {
+	file := filepath.Join(root, "hosts", stack+hostfile.Extension)
+	want, err := hostfile.LoadFacts(file)
+	if err != nil || want == nil {
+		return nil, err
+	}
+	h, diags := hostfile.Load(file)
+	if diags.HasErrors() {
+		return nil, hostfile.AsError(diags)
+	}
+	conn, err := remote.Shared().Conn(ctx, targetOf(h))
+	if err != nil {
+		return nil, err
+	}
+	answer, err := conn.Agent().Facts(ctx, &agentpb.FactsRequest{})
+	if err != nil {
+		return nil, err
+	}
+	var findings []drift.Finding
+	for _, d := range hostfile.Compare(want, factsOf(answer)) {
+		f := drift.Finding{Kind: drift.Facts, Property: d.Property}
+		if d.Want != "" {
+			f.Want = d.Want
+		}
+		if d.Have != "" {
+			f.Have = d.Have
+		}
+		findings = append(findings, f)
+	}
+	return findings, nil
 }

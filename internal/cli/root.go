@@ -92,7 +92,9 @@ func New() *cobra.Command {
 	addPulumi(root, &g)
 	add(root, groupLook, newDriftCmd(), newEnvCmd(), newVersionCmd())
 	add(root, groupDeploy, newBackupCmd(), newRestoreCmd())
-	add(root, groupFiles, newValidateCmd(), newPinCmd(), newRenderCmd())
+	add(root, groupUse, newAskCmd(), newTunnelCmd())
+	add(root, groupFiles, newValidateCmd(), newPinCmd(), newBootstrapCmd(), newProbeCmd(), newRenderCmd())
+	root.SetHelpCommandGroupID(groupLook)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
