@@ -28,6 +28,7 @@ type process struct {
 	stderr *tail
 	kill   func() // also releases what is left of an ended one
 	exited chan struct{}
+	ending sync.Once
 }
 
 // grace is how long a program has to end after its input did.
@@ -35,14 +36,16 @@ const grace = 3 * time.Second
 
 // end closes the program's input, which the agent takes as its end, and waits for it.
 func (p *process) end() {
-	p.stdin.Close()
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
-	select {
-	case <-p.exited:
-	case <-timer.C:
-	}
-	p.kill()
+	p.ending.Do(func() {
+		p.stdin.Close()
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-p.exited:
+		case <-timer.C:
+		}
+		p.kill()
+	})
 }
 
 // tail keeps the end of what a program wrote to its standard error.
