@@ -122,16 +122,22 @@ func merged(name string) string {
 	return name
 }
 
-// wanted says whether a path is the engine's: programs, libraries, data, and the little of
-// /etc that libraries read. Packages' manuals, and apt's and dpkg's own files, are not.
+// wanted says whether a path is the engine's: its programs, libraries, data, and the little of
+// /etc that libraries read. What other packages bring along is not, least of all programs that
+// whoever took over a server would like to find, such as wget.
 func wanted(name string) bool {
-	for _, dir := range []string{"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info",
-		"usr/share/lintian", "usr/share/bug", "usr/share/perl5", "usr/share/debconf", "usr/sbin"} {
+	switch dir := path.Dir(name); {
+	case dir == "usr/bin":
+		return strings.HasPrefix(path.Base(name), "llama-")
+	case path.Base(dir) == "gconv" || path.Base(name) == "gconv":
+		return false // converters between character sets
+	}
+	for _, dir := range []string{"usr/lib", "usr/lib64", "usr/share/llama.cpp", "etc/ld.so.conf.d", "etc/ssl"} {
 		if within(name, dir) {
-			return false
+			return true
 		}
 	}
-	return within(name, "usr") || within(name, "etc/ld.so.conf.d") || within(name, "etc/ssl")
+	return false
 }
 
 func within(name, dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }

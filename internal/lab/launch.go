@@ -57,7 +57,7 @@ func launchOnce(ctx context.Context, m machine, o launchOptions, hostKey string)
 	if err := vm.writeAccess(m.image); err != nil {
 		return nil, err
 	}
-	cmd, err := m.start(o.dir, o.workDir, socket, port, o.args...)
+	cmd, err := m.start(o, socket, port)
 	if err != nil {
 		return nil, err
 	}

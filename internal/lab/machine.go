@@ -54,25 +54,25 @@ func (m machine) hardware() []string {
 	)
 }
 
-// start starts QEMU for a host whose folder is dir, in the working folder workDir. The guest
-// reaches no network, and is reached on one port of loopback. QEMU outlives this process.
-func (m machine) start(dir, workDir, monitor string, port int, more ...string) (*exec.Cmd, error) {
+// start starts QEMU. The guest reaches no network, and is reached on one port of loopback.
+// QEMU outlives this process.
+func (m machine) start(o launchOptions, monitor string, port int) (*exec.Cmd, error) {
 	args := m.hardware()
 	args = append(args,
-		"-name", processName(dir),
+		"-name", processName(o.name),
 		"-kernel", m.image.kernel(), "-initrd", m.image.initrd(),
-		"-drive", "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file="+escapeComma(filepath.Join(dir, "disk.qcow2")),
+		"-drive", "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file="+escapeComma(filepath.Join(o.dir, "disk.qcow2")),
 		"-netdev", fmt.Sprintf("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:%d-10.0.2.15:22", port),
-		"-chardev", "file,id=console,path="+escapeComma(filepath.Join(dir, "console.log")),
+		"-chardev", "file,id=console,path="+escapeComma(filepath.Join(o.dir, "console.log")),
 		"-qmp", "unix:"+escapeComma(monitor)+",server=on,wait=off",
 	)
-	log, err := os.OpenFile(filepath.Join(dir, "qemu.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(o.dir, "qemu.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(qemuProgram, append(args, more...)...)
-	cmd.Dir = workDir
+	cmd := exec.Command(qemuProgram, append(args, o.args...)...)
+	cmd.Dir = o.workDir
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -81,8 +81,8 @@ func (m machine) start(dir, workDir, monitor string, port int, more ...string) (
 	return cmd, nil
 }
 
-// processName marks a QEMU process as the one of a host's folder.
-func processName(dir string) string { return "llmhost-lab-" + digest(dir) }
+// processName marks a QEMU process as a lab host's, for people and for [VM.Running].
+func processName(host string) string { return "llmhost-lab-" + host }
 
 // escapeComma keeps a path with a comma one value of a QEMU option.
 func escapeComma(path string) string { return strings.ReplaceAll(path, ",", ",,") }

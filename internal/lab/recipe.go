@@ -18,7 +18,8 @@ const (
 	// diskSize is the host's disk as it sees it; the image is sparse.
 	diskSize = "16G"
 
-	// frozenFormat counts changes of how a state is frozen that the recipe's texts don't show.
+	// These count changes in the code that the recipes' texts don't show.
+	imageFormat  = 1
 	frozenFormat = 1
 )
 
@@ -51,7 +52,7 @@ var (
 
 // imageRecipe names everything that an image is made from.
 func imageRecipe() string {
-	return digest(suite, strings.Join(packages, ","), diskSize, imageScript, initScript,
+	return digest(fmt.Sprint(imageFormat), suite, strings.Join(packages, ","), diskSize, imageScript, initScript,
 		strings.Join(engineSuites, ","), strings.Join(engineMountPoints, ","), deployUser, plainUser)
 }
 

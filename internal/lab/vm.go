@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Options say which host to start.
@@ -173,7 +171,9 @@ func List(dir string) ([]*VM, error) {
 }
 
 // Running says whether the host's QEMU runs. The host may hang all the same.
-func (vm *VM) Running() bool { return vm.record.Process.running(processName(vm.Dir)) }
+func (vm *VM) Running() bool {
+	return vm.record.Process.alive() && vm.record.Process.named(processName(vm.Name))
+}
 
 // Console is the path of what the host's kernel and init have printed.
 func (vm *VM) Console() string { return filepath.Join(vm.Dir, "console.log") }
@@ -190,19 +190,7 @@ func (vm *VM) Kill() error {
 	if !vm.Running() {
 		return nil
 	}
-	// The handle is of one process for good, so that the check holds when the signal is sent.
-	handle, err := unix.PidfdOpen(vm.PID, 0)
-	if err != nil {
-		if errors.Is(err, unix.ESRCH) {
-			return nil
-		}
-		return fmt.Errorf("ending the lab host %q: %w", vm.Name, err)
-	}
-	defer unix.Close(handle)
-	if !vm.Running() {
-		return nil
-	}
-	if err := unix.PidfdSendSignal(handle, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+	if err := vm.record.Process.kill(); err != nil {
 		return fmt.Errorf("ending the lab host %q: %w", vm.Name, err)
 	}
 	return vm.awaitEnd(shutdownTime)
