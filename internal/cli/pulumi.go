@@ -2,10 +2,8 @@ package cli
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	p "github.com/pulumi/pulumi-go-provider"
 
@@ -15,14 +13,11 @@ import (
 
 func newProvider() p.Provider { return provider.New() }
 
-// Commands of Pulumi that need Pulumi Cloud have no place here.
-var cloudOnly = map[string][]string{
-	"config": {"env"},
-	"stack":  {"drift", "schedule", "webhook"},
-}
-
 // Commands below Pulumi's groups that choose or list stacks, and so are not about one.
 var aboutNoStack = []string{"ls", "list", "init", "new", "select", "unselect"}
+
+// Commands that take their stack as an argument, too.
+var takesStack = []string{"cancel", "rm", "remove"}
 
 // Verbs that make the stack of a host file that has none yet.
 var makesStack = []string{"preview", "up", "import", "config"}
@@ -30,18 +25,12 @@ var makesStack = []string{"preview", "up", "import", "config"}
 // addPulumi adds Pulumi's commands. Each gets the engine, and its stack, before it runs.
 func addPulumi(root *cobra.Command, g *globals) {
 	for _, c := range engine.Commands() {
-		for _, sub := range c.Commands() {
-			if slices.Contains(cloudOnly[c.Name()], sub.Name()) {
-				c.RemoveCommand(sub)
-			}
-		}
 		c.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 			if err := g.apply(); err != nil {
 				return err
 			}
 			return prepare(cmd, c.Name())
 		}
-		adapt(c)
 		group := groupDeploy
 		if c.Name() == "stack" || c.Name() == "state" {
 			group = groupLook
@@ -63,7 +52,7 @@ func prepare(cmd *cobra.Command, verb string) error {
 	}
 	s.engine.Use()
 	reword(cmd, s.environment)
-	if flag == nil || slices.Contains(aboutNoStack, cmd.Name()) || verb == "cancel" && cmd.Flags().NArg() > 0 {
+	if flag == nil || slices.Contains(aboutNoStack, cmd.Name()) || slices.Contains(takesStack, cmd.Name()) && cmd.Flags().NArg() > 0 {
 		return nil
 	}
 	stack, err := s.stack(cmd.Context(), named)
@@ -84,22 +73,5 @@ func reword(cmd *cobra.Command, environment engine.Environment) {
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return environment.WrongKey(run(cmd, args))
-	}
-}
-
-// adapt makes a command of Pulumi's speak of llmhost, and hides the flags of Pulumi's AI service.
-func adapt(c *cobra.Command) {
-	for _, text := range []*string{&c.Short, &c.Long, &c.Example} {
-		*text = strings.NewReplacer("`pulumi ", "`llmhost ", "$ pulumi ", "$ llmhost ", "    pulumi ", "    llmhost ").Replace(*text)
-	}
-	for _, flags := range []*pflag.FlagSet{c.Flags(), c.PersistentFlags()} {
-		for _, name := range []string{"neo", "copilot"} {
-			if f := flags.Lookup(name); f != nil {
-				f.Hidden = true
-			}
-		}
-	}
-	for _, sub := range c.Commands() {
-		adapt(sub)
 	}
 }

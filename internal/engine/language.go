@@ -48,7 +48,15 @@ func (l *language) Run(ctx context.Context, r *pulumirpc.RunRequest, _ ...grpc.C
 		return nil, fmt.Errorf("starting the program: %w", err)
 	}
 	defer pctx.Close()
-	if err := pulumi.RunWithContext(pctx, l.program); err != nil {
+	var failed error
+	err = pulumi.RunWithContext(pctx, func(ctx *pulumi.Context) error {
+		failed = l.program(ctx)
+		return failed
+	})
+	switch {
+	case failed != nil:
+		return &pulumirpc.RunResponse{Error: failed.Error()}, nil // as the program wrote it, without Pulumi's frame around it
+	case err != nil:
 		return &pulumirpc.RunResponse{Error: err.Error()}, nil
 	}
 	return &pulumirpc.RunResponse{}, nil

@@ -27,7 +27,8 @@ const observeParallel = 16
 // Observe reads every resource of a stack on its host and returns what differs from the state.
 // Nothing is changed, neither on the host nor in the state. The program runs (unless
 // PULUMI_RUN_PROGRAM is false), so that a host is reached as its file says now and not as the
-// state remembers. An error means that it could not tell.
+// state remembers. An error means that it could not tell: a stack that has nothing deployed is
+// one, since a host as it was left is no news of a host as it should be.
 func (e *Engine) Observe(ctx context.Context, stackName string) ([]drift.Finding, error) {
 	stack, err := e.required(ctx, stackName)
 	if err != nil {
@@ -44,7 +45,7 @@ func (e *Engine) Observe(ctx context.Context, stackName string) ([]drift.Finding
 		return nil, fmt.Errorf("reading the state of stack %s: %w", stackName, err)
 	}
 	if snapshot == nil || len(snapshot.Resources) == 0 {
-		return nil, nil
+		return nil, fmt.Errorf("nothing is deployed to it: run `llmhost up -s %s` first", stackName)
 	}
 	op := e.backend.inProcess(backend.UpdateOperation{Proj: e.project, Root: e.root, SecretsManager: manager})
 	op.Opts.Engine.Parallel = observeParallel
