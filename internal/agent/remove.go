@@ -30,6 +30,8 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 		kindFile:      s.removeFile,
 		kindDirectory: s.removeDirectory,
 		kindUser:      s.removeUser,
+		kindModel:     s.removeModel,
+		kindEngine:    s.removeEngine,
 	}[c.GetKind()]
 	if !ok {
 		return nil, fault.New(agentpb.Reason_INVALID, "nothing of the kind %q can be removed", c.GetKind())

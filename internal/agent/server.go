@@ -9,6 +9,8 @@ import (
 
 	"github.com/llmhost/llmhost/internal/agent/account"
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/agent/archive"
+	"github.com/llmhost/llmhost/internal/agent/digest"
 	"github.com/llmhost/llmhost/internal/agent/fault"
 	"github.com/llmhost/llmhost/internal/agent/lease"
 	"github.com/llmhost/llmhost/internal/agent/ledger"
@@ -40,6 +42,7 @@ type Server struct {
 	log      *slog.Logger
 	accounts account.Database
 	servers  local.Dialer
+	limits   archive.Limits
 	locks    locks
 
 	mu    sync.Mutex
@@ -67,6 +70,7 @@ func NewServer(o Options) *Server {
 		log:      o.Log,
 		accounts: account.System,
 		servers:  local.Dialer{SocketDir: local.DefaultSocketDir},
+		limits:   archive.DefaultLimits,
 		state:    newState(o.StateDir),
 	}
 }
@@ -81,6 +85,10 @@ func (s *Server) Close() {
 func newState(dir string) *state {
 	return &state{dir: dir, ledger: ledger.Open(filepath.Join(dir, "owned")), lease: lease.At(dir)}
 }
+
+func (st *state) digests() digest.Cache { return digest.Cache(filepath.Join(st.dir, "digests")) }
+
+func (st *state) manifests() string { return filepath.Join(st.dir, "engines") }
 
 // use returns the state, which can't be moved from then on.
 func (s *Server) use() *state {

@@ -52,6 +52,9 @@ func (d *Dir) Close() error { return d.f.Close() }
 // Sync makes changes of the folder's entries durable.
 func (d *Dir) Sync() error { return d.f.Sync() }
 
+// SyncFileSystem makes everything durable that was written to the folder's file system.
+func (d *Dir) SyncFileSystem() error { return d.fail("sync", ".", unix.Syncfs(d.fd())) }
+
 func (d *Dir) fd() int { return int(d.f.Fd()) }
 
 func (d *Dir) fail(op, name string, err error) error {

@@ -3,6 +3,7 @@
 package fault
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -87,10 +88,10 @@ func ReasonOf(err error) agentpb.Reason {
 }
 
 // OfPath puts what the kernel says about a path into a reason and words. op says what was
-// attempted, such as "write". An error that already has a reason, and nil, stay as they are.
+// attempted, such as "write". What gRPC can send as it is, a cancellation, and nil stay as they are.
 func OfPath(op, path string, err error) error {
-	var ours *Error
-	if err == nil || errors.As(err, &ours) {
+	var ours interface{ GRPCStatus() *status.Status }
+	if err == nil || errors.As(err, &ours) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	reason, words := agentpb.Reason_REASON_UNSPECIFIED, ""
