@@ -8,7 +8,8 @@ import (
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 )
 
-// put brings the engine's archive to the host, where the agent unpacks it.
+// put brings the engine's archive to the host, where the agent unpacks it. A folder that is as
+// it was unpacked needs no bytes, and so no source.
 func (*Engine) put(ctx context.Context, in EngineArgs, generation *string) (Recorded, error) {
 	h, err := connectToChange(ctx)
 	if err != nil {
@@ -18,15 +19,27 @@ func (*Engine) put(ctx context.Context, in EngineArgs, generation *string) (Reco
 	if err != nil {
 		return Recorded{}, err
 	}
+	seen, err := h.Agent().ObserveEngine(ctx, &agentpb.ObserveEngineRequest{Path: in.path()})
+	if err != nil {
+		return Recorded{}, err
+	}
+	header := &agentpb.EngineHeader{Claim: c, Sha256: in.SHA256, SessionId: h.Session()}
+	if seen.GetExists() && seen.GetSha256() == in.SHA256 && len(seen.GetModifiedFiles()) == 0 {
+		return sendEngine(ctx, h, header, nil)
+	}
 	src, err := openSource(in.Source, in.SHA256)
 	if err != nil {
 		return Recorded{}, err
 	}
 	defer src.Close()
-	format, err := archiveFormat(in.Source)
-	if err != nil {
+	header.Size = src.size
+	if header.Format, err = archiveFormat(in.Source); err != nil {
 		return Recorded{}, err
 	}
+	return sendEngine(ctx, h, header, src)
+}
+
+func sendEngine(ctx context.Context, h Host, header *agentpb.EngineHeader, src *source) (Recorded, error) {
 	agent, release, err := bulk(ctx, h)
 	if err != nil {
 		return Recorded{}, err
@@ -35,9 +48,6 @@ func (*Engine) put(ctx context.Context, in EngineArgs, generation *string) (Reco
 	stream, err := agent.PutEngine(ctx)
 	if err != nil {
 		return Recorded{}, err
-	}
-	header := &agentpb.EngineHeader{
-		Claim: c, Sha256: in.SHA256, Size: src.size, Format: format, SessionId: h.Session(),
 	}
 	resp, err := push(ctx, stream, src,
 		&agentpb.PutEngineRequest{Part: &agentpb.PutEngineRequest_Header{Header: header}},
