@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 )
@@ -18,7 +19,7 @@ func bulk(ctx context.Context, h Host) (agentpb.AgentClient, func(), error) {
 	select {
 	case slots <- struct{}{}:
 	case <-ctx.Done():
-		return nil, nil, ctx.Err()
+		return nil, nil, fmt.Errorf("cancelled while waiting for another push to end: %w", ctx.Err())
 	}
 	agent, channel, err := h.Bulk(ctx)
 	if err != nil {

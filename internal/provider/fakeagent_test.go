@@ -37,6 +37,7 @@ type fakeAgent struct {
 	starts     map[string]int                   // starts and restarts of each unit
 	failStart  map[string]string                // journal of units that systemd fails to start
 	readiness  map[string][]*agentpb.ReadyEvent // what AwaitReady says of a unit
+	failsLater map[string][]string              // journal of units that fail after their start
 	waitEnds   error                            // AwaitReady ends with this after its events
 	unanswered map[string]string                // servers that don't answer, with the error
 }
@@ -46,6 +47,7 @@ func newFakeAgent() *fakeAgent {
 		users: map[string]*agentpb.UserState{}, units: map[string]*agentpb.UnitState{},
 		ledger: map[string]*agentpb.Owned{}, starts: map[string]int{}, failStart: map[string]string{},
 		readiness: map[string][]*agentpb.ReadyEvent{}, unanswered: map[string]string{},
+		failsLater: map[string][]string{},
 	}
 }
 
@@ -151,6 +153,10 @@ func (f *fakeAgent) PutUnit(_ context.Context, req *agentpb.PutUnitRequest) (*ag
 		now.ActiveState = "failed"
 		return nil, refuse(agentpb.Reason_UNIT_FAILED, "systemd could not start "+name, map[string]string{
 			"generation": strconv.FormatUint(owned.GetGeneration(), 10), "journal": journal})
+	}
+	if journal, ok := f.failsLater[name]; ok {
+		now.ActiveState, now.Result, now.Journal = "failed", "exit-code", journal
+		return &agentpb.PutUnitResponse{Generation: owned.GetGeneration(), Changed: true, State: now}, nil
 	}
 	now.ActiveState, now.SubState = "active", "running"
 	if old.GetActiveState() != "active" || old.GetContent() != now.GetContent() || req.GetRestart() {

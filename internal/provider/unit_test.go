@@ -181,6 +181,21 @@ func TestUnitHalfASuccess(t *testing.T) {
 	}
 }
 
+// A start that systemd has accepted can fail a moment later: the unit is then failed when the
+// agent looks, and its last lines say why.
+func TestUnitThatFailsRightAfterItsStart(t *testing.T) {
+	agent := newFakeAgent()
+	agent.failsLater["llmhost-a.service"] = []string{"cannot open the model"}
+	s := newStack(t, connectTo(t, agent))
+	_, err := s.up("SystemdUnit", "a", unitInputs())
+	var half *plugin.InitError
+	if !errors.As(err, &half) || !strings.Contains(err.Error(), "cannot open the model") {
+		t.Errorf("want half a success with the journal, got %v", err)
+	}
+	delete(agent.failsLater, "llmhost-a.service")
+	s.mustUp("SystemdUnit", "a", unitInputs(), "update")
+}
+
 func TestUnitProgressIsShown(t *testing.T) {
 	agent := newFakeAgent()
 	agent.readiness["llmhost-a.service"] = []*agentpb.ReadyEvent{{Progress: "loading the model, 40 %"}, {Done: true, Ready: true}}
