@@ -94,6 +94,7 @@ func New() *cobra.Command {
 	add(root, groupDeploy, newBackupCmd(), newRestoreCmd())
 	add(root, groupUse, newAskCmd(), newTunnelCmd())
 	add(root, groupFiles, newValidateCmd(), newPinCmd(), newBootstrapCmd(), newProbeCmd(), newRenderCmd())
+	add(root, groupLab, newLabCmd())
 	root.SetHelpCommandGroupID(groupLook)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,4 +32,15 @@ func TestKnownHostsLineIsFoundByOpenSSH(t *testing.T) {
 			}
 		})
 	}
+}
+
+// listening is a port of loopback that something listens on.
+func listening(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().(*net.TCPAddr).Port
 }

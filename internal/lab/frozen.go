@@ -24,6 +24,9 @@ const (
 	loadMemory = "exec:zstd -q -d -c memory.zst"
 )
 
+// buildHost is the folder, in a frozen state that is being built, of the host that boots.
+const buildHost = "host"
+
 // bootTime is what a first boot may take; under emulation on two busy cores it takes 100 s.
 const bootTime = 15 * time.Minute
 
@@ -39,7 +42,7 @@ func (f frozen) build(ctx context.Context, p *progress, m machine) (err error) {
 	defer p.step("first boot, with " + m.accelerator.name)()
 	ctx, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
-	host := filepath.Join(f.dir, "host")
+	host := filepath.Join(f.dir, buildHost)
 	if err := os.Mkdir(host, 0o700); err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func once(ctx context.Context, p *progress, dir, what string, build func(temp st
 		return nil
 	}
 	temp := dir + ".part"
-	if err := os.RemoveAll(temp); err != nil { // of a build that was killed
+	if err := discard(temp); err != nil {
 		return err
 	}
 	if err := os.Mkdir(temp, 0o700); err != nil {
@@ -79,6 +79,16 @@ func once(ctx context.Context, p *progress, dir, what string, build func(temp st
 		return errors.Join(fmt.Errorf("building %s: %w", what, err), os.RemoveAll(temp))
 	}
 	return os.Rename(temp, dir)
+}
+
+// discard removes what a build left behind that was killed. A host of it may still run.
+func discard(temp string) error {
+	if vm, err := open(filepath.Join(temp, buildHost)); err == nil {
+		if err := vm.end(); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(temp)
 }
 
 func (i image) build(ctx context.Context, p *progress) error {
