@@ -34,7 +34,11 @@ func newBackupCmd() *cobra.Command {
 			if err := environment.Backup(output, secret); err != nil {
 				return fmt.Errorf("backup: %w", err)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "wrote %s: the state in %s and its key\n", output, environment.StateDir)
+			holds := "and its key"
+			if environment.KeyFile == "" {
+				holds = "and not the passphrase of its secrets, which you have set yourself: keep that, too"
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "wrote %s: the state in %s %s\n", output, environment.StateDir, holds)
 			return nil
 		},
 	}
@@ -52,11 +56,21 @@ func newRestoreCmd() *cobra.Command {
 		Short: "Put state and key back from a backup",
 		Long: "Put the state and the key of a backup back. If this project has a different state or key already,\n" +
 			"nothing is done unless --force is given, and then the old ones are kept beside the new.",
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("name the one backup to restore: llmhost restore FILE")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			environment, err := locate()
 			if err != nil {
 				return err
+			}
+			if info, err := os.Stat(args[0]); err != nil {
+				return fmt.Errorf("restore: %w", err)
+			} else if info.IsDir() {
+				return fmt.Errorf("restore: %s is a folder: name a file that `llmhost backup` wrote", args[0])
 			}
 			secret, err := readPassphrase(cmd, passphraseFile, false)
 			if err != nil {

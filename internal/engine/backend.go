@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/pulumi/pulumi/pkg/v3/backend"
 	sdkdisplay "github.com/pulumi/pulumi/pkg/v3/display"
@@ -114,6 +115,20 @@ func (b *stackBackend) Import(ctx context.Context, s backend.Stack, op backend.U
 		return nil, err
 	}
 	return b.Backend.Import(ctx, inner(s), b.inProcess(op), imports)
+}
+
+// CancelCurrentUpdate releases the locks on a stack, and says so if there are none.
+func (b *stackBackend) CancelCurrentUpdate(ctx context.Context, ref backend.StackReference) error {
+	if b.locks != "" {
+		files, err := b.locks.of(ref)
+		if err != nil {
+			return err
+		}
+		if len(files) == 0 {
+			return fmt.Errorf("nothing is changing stack %s, so there is nothing to cancel", ref.Name())
+		}
+	}
+	return b.Backend.CancelCurrentUpdate(ctx, ref)
 }
 
 // inProcess makes an operation run in this process: Pulumi.yaml's main and plugin folders are

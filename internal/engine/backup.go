@@ -24,6 +24,9 @@ const (
 	backupKey   = "key"
 )
 
+// ageIntro is how every file in age's format starts (age-encryption.org/v1).
+const ageIntro = "age-encryption.org/"
+
 // ErrDifferent is returned by Restore when there is another state or key already.
 var ErrDifferent = errors.New("already exists and is different")
 
@@ -34,6 +37,12 @@ func (e Environment) Backup(path, secret string) error {
 		return fmt.Errorf("the state is at %s and not in this project: back it up there", e.BackendURL)
 	}
 	if err := e.idle(); err != nil {
+		return err
+	}
+	if there, err := exists(e.KeyFile); e.OwnKey && err == nil && !there {
+		return errors.New("there is nothing to back up yet: this project has no key, so it has never been deployed from here")
+	}
+	if err := replaceable(path); err != nil {
 		return err
 	}
 	var archive bytes.Buffer
@@ -56,7 +65,27 @@ func (e Environment) Backup(path, secret string) error {
 	if err != nil {
 		return fmt.Errorf("reading what is to be backed up: %w", err)
 	}
-	return replaceFile(path, archive.Bytes())
+	if err := replaceFile(path, archive.Bytes()); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
+
+// replaceable refuses a path at which there is something other than an older backup.
+func replaceable(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	start := make([]byte, len(ageIntro))
+	if _, err := io.ReadFull(f, start); err != nil || string(start) != ageIntro {
+		return fmt.Errorf("%s is there already and is not a backup: name another file", path)
+	}
+	return nil
 }
 
 // archive writes the state's files and the key.
@@ -221,9 +250,6 @@ func (e Environment) unpack(path, secret string) (key []byte, staged string, err
 	if err != nil {
 		return nil, "", fmt.Errorf("%s is not a backup: %w", path, err)
 	}
-	if e.KeyFile == "" {
-		return nil, "", fmt.Errorf("%s is set, so the backup's key has no place to go: unset it", passphraseVariable)
-	}
 	if err := os.MkdirAll(filepath.Dir(e.StateDir), 0o700); err != nil {
 		return nil, "", err
 	}
@@ -235,6 +261,10 @@ func (e Environment) unpack(path, secret string) (key []byte, staged string, err
 	if err != nil {
 		_ = os.RemoveAll(staged)
 		return nil, "", fmt.Errorf("%s is damaged: %w", path, err)
+	}
+	if key != nil && e.KeyFile == "" {
+		_ = os.RemoveAll(staged)
+		return nil, "", fmt.Errorf("%s is set, so the backup's key has no place to go: unset it", passphraseVariable)
 	}
 	return key, staged, nil
 }

@@ -53,10 +53,14 @@ func (l *language) Run(ctx context.Context, r *pulumirpc.RunRequest, _ ...grpc.C
 		failed = l.program(ctx)
 		return failed
 	})
-	switch {
-	case failed != nil:
-		return &pulumirpc.RunResponse{Error: failed.Error()}, nil // as the program wrote it, without Pulumi's frame around it
-	case err != nil:
+	if failed != nil {
+		// Reported here, the program's error is shown as the program wrote it: the engine would call
+		// it unhandled, and Pulumi's SDK would count and list it.
+		if pctx.Log.Error(failed.Error(), nil) == nil {
+			return &pulumirpc.RunResponse{Bail: true}, nil
+		}
+	}
+	if err != nil {
 		return &pulumirpc.RunResponse{Error: err.Error()}, nil
 	}
 	return &pulumirpc.RunResponse{}, nil

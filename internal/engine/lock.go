@@ -37,6 +37,26 @@ func (e *LockedError) Error() string {
 		e.Stack, e.Holder, e.Stack)
 }
 
+// of lists the lock files on a stack.
+func (l lockDir) of(ref backend.StackReference) ([]string, error) {
+	dir := filepath.Join(string(l), ".pulumi", "locks", filepath.FromSlash(ref.FullyQualifiedName().String()))
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for locks on stack %s: %w", ref.Name(), err)
+	}
+	var files []string
+	for _, entry := range entries {
+		if entry.IsDir() || filepath.Ext(entry.Name()) != ".json" {
+			continue // attributes of the blob, not a lock
+		}
+		files = append(files, filepath.Join(dir, entry.Name()))
+	}
+	return files, nil
+}
+
 // unlock breaks the locks on a stack whose process was ours and is dead, and refuses if another
 // process holds one. The check and Pulumi's own lock are not one step, but Pulumi checks again
 // after it has taken its lock, so two processes never both go on.
@@ -44,19 +64,11 @@ func (b *stackBackend) unlock(ref backend.StackReference) error {
 	if b.locks == "" {
 		return nil
 	}
-	dir := filepath.Join(string(b.locks), ".pulumi", "locks", filepath.FromSlash(ref.FullyQualifiedName().String()))
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	files, err := b.locks.of(ref)
 	if err != nil {
-		return fmt.Errorf("looking for locks on stack %s: %w", ref.Name(), err)
+		return err
 	}
-	for _, entry := range entries {
-		if entry.IsDir() || filepath.Ext(entry.Name()) != ".json" {
-			continue // attributes of the blob, not a lock
-		}
-		path := filepath.Join(dir, entry.Name())
+	for _, path := range files {
 		h, err := readHolder(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // released in the meantime
