@@ -145,6 +145,7 @@ func (l *login) methods(ctx context.Context) goph.Auth {
 	}
 	if l.prompts.password != nil {
 		ask := sync.OnceValues(func() (string, error) {
+			l.tried = append(l.tried, "a password")
 			return l.prompts.password(ctx, fmt.Sprintf("Password of %s on %s: ", l.hop.user, l.hop.alias))
 		})
 		methods = append(methods, ssh.PasswordCallback(ask), ssh.KeyboardInteractive(

@@ -27,6 +27,15 @@ type connector struct {
 // connect opens the connection to the target, through its jump hosts. It tries again while
 // the network is at fault, and never when the host or the login is.
 func (c connector) connect(ctx context.Context) (*sshLink, error) {
+	link, err := c.open(ctx)
+	var ours *Error
+	if c.target.HostID != "" && errors.As(err, &ours) {
+		ours.Host = c.target.HostID // the message says the address
+	}
+	return link, err
+}
+
+func (c connector) open(ctx context.Context) (*sshLink, error) {
 	last, err := resolve(ctx, c.target, c.options.SSHConfig)
 	if err != nil {
 		return nil, err
