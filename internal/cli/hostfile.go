@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,11 +16,11 @@ func hostFile(stack string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if stack == "" {
-		stack = onlyHost(root)
+	if stack, err = namedStack(stack); err != nil {
+		return "", err
 	}
-	if stack == "" {
-		return "", fmt.Errorf("which host? Name it with -s: %s", hostList(root))
+	if stack = cmp.Or(stack, onlyHost(root)); stack == "" {
+		return "", whichHost(root)
 	}
 	if !slices.Contains(hosts(root), stack) {
 		return "", fmt.Errorf("there is no host file hosts/%s%s: %s", stack, hostfile.Extension, hostList(root))

@@ -79,7 +79,7 @@ func TestPinOneEntry(t *testing.T) {
 		"engine":       "engine NAME or model NAME",
 		"server chat":  `no server "chat"`,
 		"-s elsewhere": "the host files are good",
-		"-s ../good":   "no host file",
+		"-s ../good":   "can't be the name of a host",
 	} {
 		if _, code, err := runVerb(t, newPinCmd(), strings.Fields(args)...); code != 1 || err == nil || !strings.Contains(err.Error(), hint) {
 			t.Errorf("pin %s: exit code %d, %v; want %q", args, code, err, hint)

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"fmt"
+	"path"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -8,6 +10,7 @@ import (
 	p "github.com/pulumi/pulumi-go-provider"
 
 	"github.com/llmhost/llmhost/internal/engine"
+	"github.com/llmhost/llmhost/internal/hostfile"
 	"github.com/llmhost/llmhost/internal/provider"
 )
 
@@ -21,6 +24,10 @@ var takesStack = []string{"cancel", "rm", "remove"}
 
 // Verbs that make the stack of a host file that has none yet.
 var makesStack = []string{"preview", "up", "import", "config"}
+
+// Verbs that run the program, and so need the host file; true for those that can do without if
+// they are told to.
+var runsProgram = map[string]bool{"preview": false, "up": false, "refresh": true, "destroy": true}
 
 // addPulumi adds Pulumi's commands. Each gets the engine, and its stack, before it runs.
 func addPulumi(root *cobra.Command, g *globals) {
@@ -59,7 +66,24 @@ func prepare(cmd *cobra.Command, verb string) error {
 	if err != nil {
 		return err
 	}
+	optional, runs := runsProgram[verb]
+	if optional && cmd.Flags().Lookup("run-program").Value.String() == "false" {
+		runs = false
+	}
+	if runs {
+		// Before the stack is made, and before the engine would show it among its own affairs.
+		if err := s.validHostFile(stack); err != nil {
+			return err
+		}
+	}
 	if err := s.exists(cmd, stack, slices.Contains(makesStack, verb)); err != nil {
+		return err
+	}
+	if runs && !s.hasHostFile(stack) {
+		err := fmt.Errorf("stack %q has no host file: write hosts/%s%s", stack, path.Base(stack), hostfile.Extension)
+		if optional {
+			err = fmt.Errorf("%w, or go by the connection in the state with --run-program=false", err)
+		}
 		return err
 	}
 	return flag.Value.Set(stack)

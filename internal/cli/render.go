@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,11 +30,12 @@ func newRenderCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if stack == "" {
-				stack = onlyHost(root)
+			stack, err := namedStack(stack)
+			if err != nil {
+				return err
 			}
-			if stack == "" {
-				return fmt.Errorf("which host? Name it with -s: %s", hostList(root))
+			if stack = cmp.Or(stack, onlyHost(root)); stack == "" {
+				return whichHost(root)
 			}
 			resources, err := render.Program(program.Run, root, "llmhost", stack)
 			if err != nil {

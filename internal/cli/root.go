@@ -96,6 +96,7 @@ func New() *cobra.Command {
 	add(root, groupFiles, newValidateCmd(), newPinCmd(), newBootstrapCmd(), newProbeCmd(), newRenderCmd())
 	add(root, groupLab, newLabCmd())
 	root.SetHelpCommandGroupID(groupLook)
+	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,6 +30,9 @@ type session struct {
 func open(cmd *cobra.Command, stack string) (*session, error) {
 	root, err := projectRoot()
 	if err != nil {
+		return nil, err
+	}
+	if stack, err = namedStack(stack); err != nil {
 		return nil, err
 	}
 	environment, err := engine.Locate(root)
@@ -61,8 +65,9 @@ func open(cmd *cobra.Command, stack string) (*session, error) {
 // stack decides which stack a command is about: the named one, else the selected one, else that
 // of the only host file.
 func (s *session) stack(ctx context.Context, named string) (string, error) {
-	if named != "" {
-		return named, nil
+	named, err := namedStack(named)
+	if err != nil || named != "" {
+		return named, err
 	}
 	selected, err := s.engine.Selected(ctx)
 	if err != nil || selected != "" {
@@ -71,7 +76,7 @@ func (s *session) stack(ctx context.Context, named string) (string, error) {
 	if only := onlyHost(s.environment.Root); only != "" {
 		return only, nil
 	}
-	return "", fmt.Errorf("which host? Name it with -s: %s", hostList(s.environment.Root))
+	return "", whichHost(s.environment.Root)
 }
 
 // exists makes sure that the stack exists. One that has a host file is made on the way if
@@ -82,7 +87,7 @@ func (s *session) exists(cmd *cobra.Command, stack string, create bool) error {
 		return err
 	}
 	root := s.environment.Root
-	if !slices.Contains(hosts(root), stack) {
+	if !s.hasHostFile(stack) {
 		return &ExitError{Code: 6, Err: fmt.Errorf("there is no stack %q and no host file hosts/%s%s: %s", stack, stack, hostfile.Extension, hostList(root))}
 	}
 	if !create {
@@ -95,9 +100,23 @@ func (s *session) exists(cmd *cobra.Command, stack string, create bool) error {
 	return nil
 }
 
+// hasHostFile reports whether a stack's host file is there.
+func (s *session) hasHostFile(stack string) bool {
+	return slices.Contains(hosts(s.environment.Root), path.Base(stack))
+}
+
+// validHostFile returns the faults of a stack's host file, if it is there.
+func (s *session) validHostFile(stack string) error {
+	if !s.hasHostFile(stack) {
+		return nil
+	}
+	_, diags := hostfile.Load(fromHere(filepath.Join(s.environment.Root, "hosts", path.Base(stack)+hostfile.Extension)))
+	return hostfile.AsError(diags)
+}
+
 // hosts lists the names of the project's host files.
 func hosts(root string) []string {
-	files, _ := filepath.Glob(filepath.Join(root, "hosts", "*"+hostfile.Extension)) // the pattern is well-formed
+	files, _ := hostfile.Paths(filepath.Join(root, "hosts")) // hostList says why there are none
 	names := make([]string, 0, len(files))
 	for _, f := range files {
 		names = append(names, strings.TrimSuffix(filepath.Base(f), hostfile.Extension))
@@ -112,10 +131,23 @@ func onlyHost(root string) string {
 	return ""
 }
 
+// whichHost is the error of a command that can't tell which host it is about.
+func whichHost(root string) error {
+	if len(hosts(root)) == 0 {
+		return errors.New(hostList(root))
+	}
+	return fmt.Errorf("which host? Name it with -s: %s", hostList(root))
+}
+
+// hostList names the project's host files, or says why there are none.
 func hostList(root string) string {
+	folder := filepath.Join(root, "hosts")
+	if _, err := hostfile.Paths(folder); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Sprintf("the host files can't be listed: %v", err)
+	}
 	names := hosts(root)
 	if len(names) == 0 {
-		return "there are no host files in " + filepath.Join(root, "hosts") + " yet"
+		return "there are no host files in " + folder + " yet"
 	}
 	return "the host files are " + strings.Join(names, ", ")
 }

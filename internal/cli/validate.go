@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,6 +25,7 @@ type validation struct {
 
 func newValidateCmd() *cobra.Command {
 	var asJSON bool
+	var stack string
 	cmd := &cobra.Command{
 		Use:   "validate [FILE…]",
 		Short: "Check host files and report every fault at once",
@@ -32,9 +34,9 @@ func newValidateCmd() *cobra.Command {
 			"With --json the result is an array of {file, valid, diagnostics}, each diagnostic {severity, summary,\n" +
 			"detail, line, column, endLine, endColumn}; a diagnostic about a whole file has line 0.\n\n" +
 			"The exit code is 0 if every file is valid and 1 otherwise.",
-		Example: "  llmhost validate\n  llmhost validate hosts/desktop.hcl",
+		Example: "  llmhost validate\n  llmhost validate -s desktop\n  llmhost validate hosts/desktop.hcl",
 		RunE: func(cmd *cobra.Command, files []string) error {
-			files, err := filesToValidate(files)
+			files, err := filesToValidate(stack, files)
 			if err != nil {
 				return err
 			}
@@ -57,11 +59,19 @@ func newValidateCmd() *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().StringVarP(&stack, "stack", "s", "", "the host whose file is meant")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON: an array of {file, valid, diagnostics}")
 	return cmd
 }
 
-func filesToValidate(named []string) ([]string, error) {
+func filesToValidate(stack string, named []string) ([]string, error) {
+	if stack != "" {
+		if len(named) > 0 {
+			return nil, errors.New("name either a host with -s or files, not both")
+		}
+		file, err := hostFile(stack)
+		return []string{file}, err
+	}
 	if len(named) > 0 {
 		return named, nil
 	}
