@@ -29,6 +29,12 @@ func read(path string) ([]byte, hcl.Diagnostics) {
 	if err != nil {
 		return nil, hcl.Diagnostics{unreadable(path, err)}
 	}
+	if info.IsDir() {
+		return nil, hcl.Diagnostics{{
+			Severity: hcl.DiagError, Summary: fmt.Sprintf("cannot read the host file %s", path),
+			Detail: "It is a folder. Name a file that ends in " + Extension + ".",
+		}}
+	}
 	if info.Size() > maxFileSize {
 		return nil, hcl.Diagnostics{tooLarge(path)}
 	}
@@ -135,6 +141,10 @@ func readable(diags hcl.Diagnostics) bool {
 func unreadable(path string, err error) *hcl.Diagnostic {
 	diag := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf("cannot read the host file %s", path), Detail: err.Error() + "."}
 	if !os.IsNotExist(err) {
+		return diag
+	}
+	if target, err := os.Readlink(path); err == nil {
+		diag.Detail = fmt.Sprintf("It is a symbolic link to %s, which isn't there.", target)
 		return diag
 	}
 	diag.Detail = "There is no such file. "
