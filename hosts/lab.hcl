@@ -13,12 +13,12 @@ host "lab" {
 
   engine "llama.cpp" {
     source = "../.llmhost/lab/lab/llama.cpp.tar.zst"
-    sha256 = "0000000000000000000000000000000000000000000000000000000000000000" # pinned by: llmhost pin -s lab
+    sha256 = "813fb59a5037f8eabcee70a9d39259b3f88be559ee10de1b71add9201b1e1e50" # pinned by: llmhost pin -s lab
   }
 
   model "tiny" {
     source = "../.llmhost/lab/lab/tiny.gguf"
-    sha256 = "0000000000000000000000000000000000000000000000000000000000000000" # pinned by: llmhost pin -s lab
+    sha256 = "9172bb229161b5eefd6c8618a52b9b6a5f0fc3541b0440b91bf5888332ab208b" # pinned by: llmhost pin -s lab
   }
 
   server "tiny" {
