@@ -106,10 +106,29 @@ func (*SystemdUnit) Check(ctx context.Context, req infer.CheckRequest) (infer.Ch
 				c.dropIn(in.Name, file, in.DropIns[file])
 			}
 		}
+		if c.known("enabled") && c.known("content") && c.known("dropIns") && *in.Enabled && !in.hasInstallSection() {
+			c.fail("enabled", "needs an [Install] section in the unit, which says what starts it at boot; else set enabled = false")
+		}
 		if c.known("readiness") && in.Readiness != nil {
 			c.readiness(in.Readiness)
 		}
 	})
+}
+
+// hasInstallSection tells whether systemd could enable the unit.
+func (a *SystemdUnitArgs) hasInstallSection() bool {
+	for _, text := range append(slices.Collect(maps.Values(a.DropIns)), a.Content) {
+		sections, err := unit.DeserializeSections(strings.NewReader(text))
+		if err != nil {
+			return true // a fault of its own
+		}
+		for _, s := range sections {
+			if s.Section == "Install" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // unitSuffixes are the types of units that llmhost deploys.

@@ -14,7 +14,7 @@ import (
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 )
 
-const unitText = "[Unit]\nDescription=A server\n\n[Service]\nExecStart=/usr/bin/llama-server\n"
+const unitText = "[Unit]\nDescription=A server\n\n[Service]\nExecStart=/usr/bin/llama-server\n\n[Install]\nWantedBy=multi-user.target\n"
 
 func unitInputs() resource.PropertyMap {
 	return resource.PropertyMap{"name": str("llmhost-a.service"), "content": str(unitText)}
