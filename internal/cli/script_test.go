@@ -21,6 +21,9 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", home)
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
 			env.Setenv("NO_COLOR", "1")
+			if err := shareLabCache(env); err != nil {
+				return err
+			}
 			return os.MkdirAll(home, 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -39,4 +42,18 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if err != nil {
 		ts.Fatalf("llmhost %v: %v", args[1:], err)
 	}
+}
+
+// shareLabCache lets scripts use the lab's image of this machine, which takes minutes to build.
+func shareLabCache(env *testscript.Env) error {
+	cache := os.Getenv("LLMHOST_LAB_CACHE")
+	if cache == "" {
+		base, err := os.UserCacheDir()
+		if err != nil {
+			return err
+		}
+		cache = filepath.Join(base, "llmhost", "lab")
+	}
+	env.Setenv("LLMHOST_LAB_CACHE", cache)
+	return nil
 }
