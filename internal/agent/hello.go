@@ -35,6 +35,7 @@ func (s *Server) Hello(_ context.Context, req *agentpb.HelloRequest) (*agentpb.H
 		AgentVersion: s.options.Version,
 		Uid:          uint32(os.Geteuid()),
 		Architecture: runtime.GOARCH,
+		Systemd:      s.systemd.Available(),
 		Hostname:     hostname,
 		MachineId:    strings.TrimSpace(string(machineID)),
 		UnixTime:     time.Now().Unix(),

@@ -30,6 +30,7 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 		kindFile:      s.removeFile,
 		kindDirectory: s.removeDirectory,
 		kindUser:      s.removeUser,
+		kindUnit:      s.removeUnit,
 		kindModel:     s.removeModel,
 		kindEngine:    s.removeEngine,
 	}[c.GetKind()]

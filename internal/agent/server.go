@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/llmhost/llmhost/internal/agent/lease"
 	"github.com/llmhost/llmhost/internal/agent/ledger"
 	"github.com/llmhost/llmhost/internal/agent/local"
+	"github.com/llmhost/llmhost/internal/agent/systemd"
 )
 
 // DefaultStateDir holds the ledger and the lease.
@@ -43,7 +45,11 @@ type Server struct {
 	accounts account.Database
 	servers  local.Dialer
 	limits   archive.Limits
-	locks    locks
+
+	systemd   manager
+	unitFiles systemd.Files
+	journal   func(ctx context.Context, unit string) []string
+	locks     locks
 
 	mu    sync.Mutex
 	state *state
@@ -71,12 +77,20 @@ func NewServer(o Options) *Server {
 		accounts: account.System,
 		servers:  local.Dialer{SocketDir: local.DefaultSocketDir},
 		limits:   archive.DefaultLimits,
-		state:    newState(o.StateDir),
+
+		systemd:   &systemd.Manager{},
+		unitFiles: systemd.Files{Root: "/"},
+		journal:   systemd.Journal,
+
+		state: newState(o.StateDir),
 	}
 }
 
-// Close gives up the lease.
+// Close gives up the lease and the connection to systemd.
 func (s *Server) Close() {
+	if m, ok := s.systemd.(io.Closer); ok {
+		m.Close()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.lease.Release()

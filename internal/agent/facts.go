@@ -1,0 +1,38 @@
+package agent
+
+import (
+	"context"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/agent/machine"
+	"github.com/llmhost/llmhost/internal/agent/systemd"
+)
+
+// Facts describes the machine. What can't be found out is left empty.
+func (s *Server) Facts(ctx context.Context, _ *agentpb.FactsRequest) (*agentpb.FactsResponse, error) {
+	root := machine.Root("/")
+	resp := &agentpb.FactsResponse{
+		Architecture:   runtime.GOARCH,
+		Kernel:         kernel(),
+		SystemdVersion: systemd.InstalledVersion(ctx),
+		MemoryBytes:    root.Memory(),
+		DeviceClasses:  root.DeviceClasses(),
+	}
+	resp.OsId, resp.OsVersion = root.OS()
+	resp.CpuModel, resp.CpuCores = root.CPU()
+	for _, gpu := range root.GPUs(ctx, machine.QueryNVIDIA) {
+		resp.Gpus = append(resp.Gpus, &agentpb.GPU{Vendor: gpu.Vendor, Name: gpu.Name, Driver: gpu.Driver, VramBytes: gpu.VRAM})
+	}
+	return resp, nil
+}
+
+func kernel() string {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(name.Release[:])
+}

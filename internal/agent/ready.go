@@ -1,0 +1,162 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/agent/fault"
+	"github.com/llmhost/llmhost/internal/agent/systemd"
+)
+
+const (
+	// lookEvery is how often the unit is looked at, and the server asked again, while it isn't
+	// ready.
+	lookEvery = time.Second
+	// speakEvery is how often the same progress is said again.
+	speakEvery = 10 * time.Second
+	// hopeless is after how many new restarts the waiting ends: what has failed three times in
+	// a row fails the fourth time too.
+	hopeless = 3
+	// maxReadySeconds bounds what a caller may ask for.
+	maxReadySeconds = 24 * 60 * 60
+)
+
+// ask asks a server once, within the time that it is given.
+func (s *Server) ask(ctx context.Context, r *agentpb.Readiness) error {
+	limit := time.Duration(min(max(r.GetTimeoutSeconds(), 1), maxReadySeconds)) * time.Second
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := s.servers.Ask(ctx, r.GetAddress(), r.GetModel())
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no answer within %s", limit)
+	}
+	return err
+}
+
+// AwaitReady waits until the server behind a unit has really answered.
+func (s *Server) AwaitReady(req *agentpb.AwaitReadyRequest, stream grpc.ServerStreamingServer[agentpb.ReadyEvent]) error {
+	if err := systemd.ValidName(req.GetUnit()); err != nil {
+		return err
+	}
+	r := req.GetReadiness()
+	if r == nil || r.GetTimeoutSeconds() == 0 || r.GetTimeoutSeconds() > maxReadySeconds {
+		return fault.New(agentpb.Reason_INVALID, "say how to ask the server, and for how long: 1 s to a day")
+	}
+	limit := time.Duration(r.GetTimeoutSeconds()) * time.Second
+	ctx, cancel := context.WithTimeout(stream.Context(), limit)
+	defer cancel()
+	w := &wait{server: s, unit: req.GetUnit(), readiness: r, stream: stream, begun: time.Now()}
+	reasons, err := w.until(ctx)
+	switch {
+	case stream.Context().Err() != nil:
+		return stream.Context().Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		reasons = append([]string{fmt.Sprintf("%s has not answered within %s: %s", w.unit, limit, w.said)}, s.journal(stream.Context(), w.unit)...)
+	case err != nil:
+		return err
+	}
+	return stream.Send(&agentpb.ReadyEvent{Done: true, Ready: len(reasons) == 0, Reasons: reasons})
+}
+
+// wait is one AwaitReady on its way.
+type wait struct {
+	server    *Server
+	unit      string
+	readiness *agentpb.Readiness
+	stream    grpc.ServerStreamingServer[agentpb.ReadyEvent]
+	begun     time.Time
+
+	said   string
+	saidAt time.Time
+}
+
+// until returns without reasons when the server has answered, and with reasons when it never
+// will.
+func (w *wait) until(ctx context.Context) (reasons []string, err error) {
+	first, err := w.server.systemd.State(ctx, w.unit)
+	if err != nil {
+		return nil, err
+	}
+	answers := make(chan error, 1)
+	asking := false
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	progress := "waiting for its server"
+	for {
+		state, err := w.server.systemd.State(ctx, w.unit)
+		if err != nil {
+			return nil, firstOf(ctx.Err(), err)
+		}
+		if reasons := w.failed(ctx, first, state); reasons != nil {
+			return reasons, nil
+		}
+		if state.Active == "active" && !asking {
+			asking = true
+			go func() { answers <- w.server.servers.Ask(ctx, w.readiness.GetAddress(), w.readiness.GetModel()) }()
+		}
+		if state.Active != "active" {
+			progress = "the unit is " + state.Active
+		}
+		if err := w.say(progress); err != nil {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case err := <-answers:
+			if err == nil {
+				return nil, nil
+			}
+			asking = false
+			progress = err.Error()
+		case <-look.C:
+			continue
+		}
+		select { // before asking again
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-look.C:
+		}
+	}
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// failed returns why there is nothing to wait for any more.
+func (w *wait) failed(ctx context.Context, first, now *systemd.State) []string {
+	var why string
+	switch {
+	case now.Active == "failed":
+		why = fmt.Sprintf("%s has failed (result: %s)", w.unit, now.Result)
+	case now.Active == "inactive":
+		why = w.unit + " is not running"
+	case now.Restarts >= first.Restarts+hopeless:
+		why = fmt.Sprintf("%s was started again %d times (result: %s)", w.unit, now.Restarts-first.Restarts, now.Result)
+	default:
+		return nil
+	}
+	return append([]string{why}, w.server.journal(ctx, w.unit)...)
+}
+
+// say sends a line of progress when it is a new one, and now and then when it isn't.
+func (w *wait) say(progress string) error {
+	if progress == w.said && time.Since(w.saidAt) < speakEvery {
+		return nil
+	}
+	w.said, w.saidAt = progress, time.Now()
+	after := time.Since(w.begun).Round(time.Second)
+	return w.stream.Send(&agentpb.ReadyEvent{Progress: fmt.Sprintf("%s (%s)", strings.TrimSuffix(progress, "."), after)})
+}
