@@ -1,7 +1,6 @@
 package remote_test
 
 import (
-	"bytes"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -23,7 +22,11 @@ func TestSSHConnection(t *testing.T) {
 	remotetest.Run(t, func(t *testing.T) remotetest.Host {
 		s := startSSHD(t)
 		h := ownMachine(t, s.target(t))
-		h.Cut = func(t *testing.T) { endProcesses(t, s.dir) }
+		h.Cut = func(t *testing.T) {
+			if err := s.Stop(); err != nil { // with every session that it has
+				t.Error(err)
+			}
+		}
 		return h
 	})
 }
@@ -45,46 +48,27 @@ func ownMachine(t *testing.T, target remote.Target) remotetest.Host {
 	}
 }
 
-// endProcesses kills the processes whose program or configuration lies in a folder of this
-// test, and for an SSH server those that it has started.
+// endProcesses kills the processes whose program lies in a folder of this test.
 func endProcesses(t *testing.T, dir string) {
 	t.Helper()
-	ours := map[int]bool{}
-	parents := map[int]int{}
 	entries, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		t.Fatal(err)
 	}
+	ended := 0
 	for _, e := range entries {
 		pid, err := strconv.Atoi(filepath.Base(e))
 		if err != nil {
 			continue
 		}
-		program, _ := os.Readlink(filepath.Join(e, "exe"))
-		words, _ := os.ReadFile(filepath.Join(e, "cmdline"))
-		stat, _ := os.ReadFile(filepath.Join(e, "stat"))
-		if _, rest, ok := bytes.Cut(stat, []byte(") ")); ok {
-			if fields := bytes.Fields(rest); len(fields) > 1 {
-				parents[pid], _ = strconv.Atoi(string(fields[1]))
-			}
-		}
-		if pid != os.Getpid() && (within(dir, program) || bytes.Contains(words, []byte(dir+"/sshd_config"))) {
-			ours[pid] = true
-		}
-	}
-	for again := true; again; {
-		again = false
-		for pid, parent := range parents {
-			if ours[parent] && !ours[pid] {
-				ours[pid], again = true, true
+		if program, err := os.Readlink(filepath.Join(e, "exe")); err == nil && within(dir, program) {
+			if syscall.Kill(pid, syscall.SIGKILL) == nil {
+				ended++
 			}
 		}
 	}
-	if len(ours) == 0 {
-		t.Fatalf("no process of %s is running", dir)
-	}
-	for pid := range ours {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
+	if ended == 0 {
+		t.Fatalf("no program of %s is running", dir)
 	}
 }
 

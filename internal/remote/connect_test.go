@@ -23,7 +23,7 @@ func TestOnlyTheKnownKeyTypeIsAskedFor(t *testing.T) {
 
 func TestUnknownHostKeyIsRefused(t *testing.T) {
 	s := startSSHD(t)
-	for name, content := range map[string]string{"missing file": "", "other hosts only": "other.example " + s.hostKey + "\n"} {
+	for name, content := range map[string]string{"missing file": "", "other hosts only": "other.example " + s.HostKey + "\n"} {
 		t.Run(name, func(t *testing.T) {
 			target := s.target(t)
 			target.KnownHosts = filepath.Join(t.TempDir(), "known_hosts")
@@ -41,12 +41,12 @@ func TestWrongHostKeyShowsBothFingerprints(t *testing.T) {
 	keygen(t, "-t", "ed25519", "-f", filepath.Join(s.dir, "other"))
 	other := strings.Join(strings.Fields(readFile(t, filepath.Join(s.dir, "other.pub")))[:2], " ")
 	expected := fingerprint(t, filepath.Join(s.dir, "other.pub"))
-	presented := fingerprint(t, filepath.Join(s.dir, "host_ed25519.pub"))
+	presented := fingerprint(t, filepath.Join(s.dir, "host_key.pub"))
 
 	t.Run("known_hosts", func(t *testing.T) {
 		target := s.target(t)
 		target.KnownHosts = filepath.Join(t.TempDir(), "known_hosts")
-		writeFile(t, target.KnownHosts, fmt.Sprintf("# comment\n[127.0.0.1]:%d %s\n", s.port, other))
+		writeFile(t, target.KnownHosts, fmt.Sprintf("# comment\n[127.0.0.1]:%d %s\n", s.Port, other))
 		_, err := dial(t, target, options())
 		wantError(t, err, remote.ErrHostKey, expected, presented, target.KnownHosts+":2", "somebody is between")
 	})
@@ -69,16 +69,16 @@ func TestPinnedKeyNeedsNoKnownHosts(t *testing.T) {
 	s := startSSHD(t)
 	target := s.target(t)
 	target.KnownHosts = filepath.Join(t.TempDir(), "absent")
-	target.HostKey = s.hostKey
+	target.HostKey = s.HostKey
 	mustDial(t, target, options())
 }
 
 func TestHashedKnownHosts(t *testing.T) {
 	s := startSSHD(t)
-	if out, err := exec.Command("ssh-keygen", "-H", "-f", s.knownHosts).CombinedOutput(); err != nil {
+	if out, err := exec.Command("ssh-keygen", "-H", "-f", s.KnownHostsFile).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if !strings.HasPrefix(readFile(t, s.knownHosts), "|1|") {
+	if !strings.HasPrefix(readFile(t, s.KnownHostsFile), "|1|") {
 		t.Fatal("the file was not hashed")
 	}
 	mustDial(t, s.target(t), options())
@@ -86,9 +86,9 @@ func TestHashedKnownHosts(t *testing.T) {
 
 func TestRevokedKeyIsRefused(t *testing.T) {
 	s := startSSHD(t)
-	writeFile(t, s.knownHosts, readFile(t, s.knownHosts)+"@revoked * "+s.hostKey+"\n")
+	writeFile(t, s.KnownHostsFile, readFile(t, s.KnownHostsFile)+"@revoked * "+s.HostKey+"\n")
 	_, err := dial(t, s.target(t), options())
-	wantError(t, err, remote.ErrHostKey, "revoked", s.knownHosts+":2")
+	wantError(t, err, remote.ErrHostKey, "revoked", s.KnownHostsFile+":2")
 }
 
 func TestCertificateAuthorityIsHonoured(t *testing.T) {
@@ -102,7 +102,7 @@ func TestCertificateAuthorityIsHonoured(t *testing.T) {
 	s := startSSHD(t, "HostKey "+filepath.Join(dir, "host"), "HostCertificate "+filepath.Join(dir, "host-cert.pub"))
 	target := s.target(t)
 	target.KnownHosts = filepath.Join(dir, "known_hosts")
-	writeFile(t, target.KnownHosts, fmt.Sprintf("@cert-authority [127.0.0.1]:%d %s", s.port, readFile(t, ca+".pub")))
+	writeFile(t, target.KnownHosts, fmt.Sprintf("@cert-authority [127.0.0.1]:%d %s", s.Port, readFile(t, ca+".pub")))
 	mustDial(t, target, options())
 }
 
@@ -115,7 +115,7 @@ func TestLoginRefused(t *testing.T) {
 	o := options()
 	o.ConnectTimeout = time.Hour
 	_, err := dial(t, target, o)
-	wantError(t, err, remote.ErrAuth, "refuses the login", s.user, target.Identity, "authorized_keys")
+	wantError(t, err, remote.ErrAuth, "refuses the login", s.User, target.Identity, "authorized_keys")
 	if time.Since(start) > 30*time.Second {
 		t.Error("a refused login was tried again")
 	}
@@ -127,7 +127,7 @@ func TestLoginRefused(t *testing.T) {
 
 func TestEncryptedKey(t *testing.T) {
 	s := startSSHD(t)
-	if out, err := exec.Command("ssh-keygen", "-q", "-p", "-f", s.identity, "-P", "", "-N", "open sesame").CombinedOutput(); err != nil {
+	if out, err := exec.Command("ssh-keygen", "-q", "-p", "-f", s.IdentityFile, "-P", "", "-N", "open sesame").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Run("right passphrase", func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestEncryptedKey(t *testing.T) {
 		asked := 0
 		o.Passphrase = func(_ context.Context, prompt string) (string, error) {
 			asked++
-			if !strings.Contains(prompt, s.identity) {
+			if !strings.Contains(prompt, s.IdentityFile) {
 				t.Errorf("the prompt %q does not name the key", prompt)
 			}
 			return "open sesame", nil
@@ -149,7 +149,7 @@ func TestEncryptedKey(t *testing.T) {
 		o := options()
 		o.Passphrase = func(context.Context, string) (string, error) { return "wrong", nil }
 		_, err := dial(t, s.target(t), o)
-		wantError(t, err, remote.ErrAuth, "passphrase does not open", s.identity)
+		wantError(t, err, remote.ErrAuth, "passphrase does not open", s.IdentityFile)
 		if strings.Contains(err.Error(), "wrong") {
 			t.Error("the error shows the passphrase")
 		}
@@ -162,7 +162,7 @@ func TestEncryptedKey(t *testing.T) {
 	})
 	t.Run("held by ssh-agent", func(t *testing.T) {
 		socket := startKeyAgent(t)
-		add := exec.Command("ssh-add", "-q", s.identity)
+		add := exec.Command("ssh-add", "-q", s.IdentityFile)
 		ask := filepath.Join(t.TempDir(), "askpass")
 		if err := os.WriteFile(ask, []byte("#!/bin/sh\necho open sesame\n"), 0o700); err != nil {
 			t.Fatal(err)
@@ -189,7 +189,7 @@ func TestAliasOfTheSSHConfiguration(t *testing.T) {
 	s := startSSHD(t)
 	config := filepath.Join(t.TempDir(), "config")
 	writeFile(t, config, fmt.Sprintf("Host desk\n  HostName 127.0.0.1\n  Port %d\n  User %s\n  IdentityFile %s\n  IdentitiesOnly yes\n  UserKnownHostsFile %s\n",
-		s.port, s.user, s.identity, s.knownHosts))
+		s.Port, s.User, s.IdentityFile, s.KnownHostsFile))
 	for _, with := range []string{"OpenSSH", "no OpenSSH"} {
 		t.Run(with, func(t *testing.T) {
 			if with == "no OpenSSH" {
@@ -217,27 +217,27 @@ func TestProxyCommandIsNotSilentlyIgnored(t *testing.T) {
 func TestProxyJump(t *testing.T) {
 	inner, outer, first := startSSHD(t), startSSHD(t), startSSHD(t)
 	known := filepath.Join(t.TempDir(), "known_hosts")
-	writeFile(t, known, readFile(t, inner.knownHosts)+readFile(t, outer.knownHosts)+readFile(t, first.knownHosts))
+	writeFile(t, known, readFile(t, inner.KnownHostsFile)+readFile(t, outer.KnownHostsFile)+readFile(t, first.KnownHostsFile))
 	for _, s := range []*sshd{outer, first} {
-		writeFile(t, filepath.Join(s.dir, "authorized_keys"), readFile(t, inner.identity+".pub"))
+		s.authorize(t, inner.IdentityFile+".pub")
 	}
 	target := inner.target(t)
 	target.KnownHosts = known
-	target.Jump = fmt.Sprintf("%s@127.0.0.1:%d,127.0.0.1:%d", first.user, first.port, outer.port)
+	target.Jump = fmt.Sprintf("%s@127.0.0.1:%d,127.0.0.1:%d", first.User, first.Port, outer.Port)
 	c := mustDial(t, target, options())
 	if c.Hello().GetProtocol() == 0 {
 		t.Error("no answer through the jump hosts")
 	}
 
 	t.Run("the jump host's key is checked too", func(t *testing.T) {
-		writeFile(t, known, readFile(t, inner.knownHosts)+readFile(t, outer.knownHosts))
+		writeFile(t, known, readFile(t, inner.KnownHostsFile)+readFile(t, outer.KnownHostsFile))
 		_, err := dial(t, target, options())
-		wantError(t, err, remote.ErrHostKey, fmt.Sprintf("127.0.0.1:%d", first.port))
+		wantError(t, err, remote.ErrHostKey, fmt.Sprintf("127.0.0.1:%d", first.Port))
 	})
 	t.Run("a jump host that can't go on", func(t *testing.T) {
 		target := target
 		target.KnownHosts = known
-		target.Jump = fmt.Sprintf("127.0.0.1:%d", outer.port)
+		target.Jump = fmt.Sprintf("127.0.0.1:%d", outer.Port)
 		target.Port = freePort(t)
 		_, err := dial(t, target, options())
 		wantError(t, err, remote.ErrUnreachable, "jump host can't reach")
@@ -294,12 +294,12 @@ func TestNetworkFailuresAreTriedAgain(t *testing.T) {
 				c.Close()
 				continue
 			}
-			go proxy(c, fmt.Sprintf("127.0.0.1:%d", s.port))
+			go proxy(c, fmt.Sprintf("127.0.0.1:%d", s.Port))
 		}
 	}()
 	target := s.target(t)
 	target.Port = front.Addr().(*net.TCPAddr).Port
-	target.HostKey = s.hostKey
+	target.HostKey = s.HostKey
 	var said []string
 	o := options()
 	o.ConnectTimeout = 30 * time.Second
