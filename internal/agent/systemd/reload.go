@@ -20,20 +20,24 @@ type batch struct {
 }
 
 func (c *coalescer) do(ctx context.Context, run func() error) error {
-	c.mu.Lock()
-	b := c.waiting
-	if b == nil {
-		b = &batch{done: make(chan struct{})}
-		c.waiting = b
-		go c.start(b, run)
-	}
-	c.mu.Unlock()
+	b := c.join(run)
 	select {
 	case <-b.done:
 		return b.err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// join returns the next run, which is the caller's own if nobody else waits for one.
+func (c *coalescer) join(run func() error) *batch {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting == nil {
+		c.waiting = &batch{done: make(chan struct{})}
+		go c.start(c.waiting, run)
+	}
+	return c.waiting
 }
 
 func (c *coalescer) start(b *batch, run func() error) {
