@@ -189,9 +189,18 @@ func TestDownSparesAProcessThatIsNotTheHosts(t *testing.T) {
 }
 
 func TestUpRefusesATakenPort(t *testing.T) {
-	err := portFree(listening(t))
+	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
+	defer cancel()
+	dir := filepath.Join(t.TempDir(), "late")
+	vm, err := Up(ctx, Options{Name: "late", Dir: dir, Port: listening(t)})
+	if err == nil {
+		vm.Down()
+	}
 	if err == nil || !strings.Contains(err.Error(), "is taken") {
 		t.Errorf("the error is %v, and doesn't say that the port is taken", err)
+	}
+	if left, err := os.ReadDir(dir); err == nil && len(left) > 0 {
+		t.Errorf("a host that wasn't started has left %v", left)
 	}
 }
 

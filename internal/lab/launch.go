@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -20,11 +21,19 @@ type launchOptions struct {
 
 // launch starts QEMU and writes down what it has started before anything else can fail, so
 // that a host is never running without a record of it.
-func launch(ctx context.Context, m machine, o launchOptions) (*VM, error) {
-	hostKey, err := m.image.hostKey()
-	if err != nil {
+func launch(ctx context.Context, m machine, o launchOptions) (vm *VM, err error) {
+	r := record{Name: o.name, Engine: m.image.engine()}
+	if r.HostKey, err = m.image.hostKey(); err != nil {
 		return nil, err
 	}
+	if r.Monitor, err = monitorPath(o.dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, newVM(o.dir, r).forget())
+		}
+	}()
 	if o.port != 0 {
 		if err := portFree(o.port); err != nil {
 			return nil, err
@@ -32,7 +41,7 @@ func launch(ctx context.Context, m machine, o launchOptions) (*VM, error) {
 	}
 	const attempts = 5
 	for attempt := 1; ; attempt++ {
-		vm, err := launchOnce(ctx, m, o, hostKey)
+		vm, err := launchOnce(ctx, m, o, r)
 		// A port that was free may be taken when QEMU comes to it.
 		if err != nil && o.port == 0 && attempt < attempts && strings.Contains(err.Error(), "host forwarding rule") {
 			continue
@@ -41,23 +50,19 @@ func launch(ctx context.Context, m machine, o launchOptions) (*VM, error) {
 	}
 }
 
-func launchOnce(ctx context.Context, m machine, o launchOptions, hostKey string) (*VM, error) {
-	port := o.port
-	if port == 0 {
+func launchOnce(ctx context.Context, m machine, o launchOptions, r record) (*VM, error) {
+	r.Port = o.port
+	if r.Port == 0 {
 		var err error
-		if port, err = freePort(); err != nil {
+		if r.Port, err = freePort(); err != nil {
 			return nil, err
 		}
 	}
-	socket, err := monitorPath(o.dir)
-	if err != nil {
-		return nil, err
-	}
-	vm := newVM(o.dir, record{Name: o.name, Port: port, HostKey: hostKey, Monitor: socket, Engine: m.image.engine()})
+	vm := newVM(o.dir, r)
 	if err := vm.writeAccess(m.image); err != nil {
 		return nil, err
 	}
-	cmd, err := m.start(o, socket, port)
+	cmd, err := m.start(o, r.Monitor, r.Port)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +76,7 @@ func launchOnce(ctx context.Context, m machine, o launchOptions, hostKey string)
 		<-ended
 		return nil, err
 	}
-	mon, err := openMonitor(ctx, socket, func() error {
+	mon, err := openMonitor(ctx, r.Monitor, func() error {
 		select {
 		case <-ended:
 			return fmt.Errorf("QEMU ended at once: %s", vm.qemuLog())
@@ -82,7 +87,6 @@ func launchOnce(ctx context.Context, m machine, o launchOptions, hostKey string)
 	if err != nil {
 		cmd.Process.Kill()
 		<-ended
-		vm.forget() // the error above says more
 		return nil, err
 	}
 	return vm, mon.Close()

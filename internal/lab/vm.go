@@ -115,6 +115,7 @@ func Up(ctx context.Context, o Options) (*VM, error) {
 	vm, err = f.resume(ctx, m, launchOptions{name: o.Name, dir: dir, port: o.Port})
 	done()
 	if err != nil {
+		os.Remove(dir) // fails if there is something else in it, which then stays
 		return nil, err
 	}
 	vm.EngineSHA256, err = fileSHA256(vm.EngineArchive)
