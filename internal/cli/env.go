@@ -26,6 +26,11 @@ func newEnvCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if stack != "" && !s.hasHostFile(stack) {
+				if err := s.exists(cmd, stack, false); err != nil {
+					return err
+				}
+			}
 			vars := s.environment.Exports()
 			plugins := filepath.Join(s.environment.Root, "bin")
 			if _, err := os.Stat(filepath.Join(plugins, "pulumi-resource-llmhost")); err != nil {

@@ -20,7 +20,7 @@ func newProvider() p.Provider { return provider.New() }
 var aboutNoStack = []string{"ls", "list", "init", "new", "select", "unselect"}
 
 // Commands that take their stack as an argument, too.
-var takesStack = []string{"cancel", "rm", "remove"}
+var takesStack = []string{"llmhost cancel", "llmhost stack remove"}
 
 // Verbs that make the stack of a host file that has none yet.
 var makesStack = []string{"preview", "up", "import", "config"}
@@ -59,7 +59,7 @@ func prepare(cmd *cobra.Command, verb string) error {
 	}
 	s.engine.Use()
 	reword(cmd, s.environment)
-	if flag == nil || slices.Contains(aboutNoStack, cmd.Name()) || slices.Contains(takesStack, cmd.Name()) && cmd.Flags().NArg() > 0 {
+	if flag == nil || slices.Contains(aboutNoStack, cmd.Name()) || slices.Contains(takesStack, cmd.CommandPath()) && cmd.Flags().NArg() > 0 {
 		return nil
 	}
 	stack, err := s.stack(cmd.Context(), named)

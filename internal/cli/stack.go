@@ -86,9 +86,9 @@ func (s *session) exists(cmd *cobra.Command, stack string, create bool) error {
 	if err != nil || there {
 		return err
 	}
-	root := s.environment.Root
 	if !s.hasHostFile(stack) {
-		return &ExitError{Code: 6, Err: fmt.Errorf("there is no stack %q and no host file hosts/%s%s: %s", stack, stack, hostfile.Extension, hostList(root))}
+		return &ExitError{Code: 6, Err: fmt.Errorf("there is no stack %q and no host file hosts/%s%s: %s",
+			stack, stack, hostfile.Extension, hostList(s.environment.Root))}
 	}
 	if !create {
 		return &ExitError{Code: 6, Err: fmt.Errorf("host %q has not been deployed yet: run `llmhost up -s %s` first", stack, stack)}

@@ -22,12 +22,13 @@ func flagError(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w%s See `%s --help`", err, hint, cmd.CommandPath())
 }
 
-// nearestFlag is the flag that was probably meant, at most two edits away; empty if there is none.
+// nearestFlag is the flag that was probably meant, at most two edits and half of what was written
+// away; empty if there is none.
 func nearestFlag(cmd *cobra.Command, name string) string {
 	best, distance := "", 3
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		d := levenshtein.Distance(name, f.Name, nil)
-		if !f.Hidden && d < distance && d < len(name) {
+		if !f.Hidden && d < distance && 2*d <= len(name) {
 			best, distance = f.Name, d
 		}
 	})
