@@ -56,7 +56,7 @@ func Open(ctx context.Context, environment Environment, config Config) (*Engine,
 		return nil, fmt.Errorf("not logged in to %s; log in with the pulumi CLI, or unset PULUMI_BACKEND_URL to keep the state in the project", environment.BackendURL)
 	}
 	e := &Engine{config: config, root: environment.Root, project: project}
-	e.backend = &stackBackend{Backend: inner, engine: e, locks: lockDir(environment.StateDir), host: hostFactory(config.Program, config.Providers)}
+	e.backend = &stackBackend{Backend: inner, engine: e, locks: lockDirOf(environment.BackendURL), host: hostFactory(config.Program, config.Providers)}
 	return e, nil
 }
 

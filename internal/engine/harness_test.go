@@ -88,6 +88,7 @@ func command() int {
 type note struct {
 	Name, Path, Text, Secret string
 	Parts                    map[string]string
+	DeleteFirst              bool // when it is replaced
 }
 
 func testProgram(ctx *pulumi.Context) error {
@@ -108,7 +109,7 @@ func testProgram(ctx *pulumi.Context) error {
 			props["parts"] = pulumi.ToStringMap(n.Parts)
 		}
 		var r pulumi.CustomResourceState
-		if err := ctx.RegisterResource("test:index:Note", n.Name, props, &r); err != nil {
+		if err := ctx.RegisterResource("test:index:Note", n.Name, props, &r, pulumi.DeleteBeforeReplace(n.DeleteFirst)); err != nil {
 			return err
 		}
 	}

@@ -82,27 +82,58 @@ func TestUpAfterKilledDelete(t *testing.T) {
 	}
 }
 
-// A replacement that was killed after the new one was made, and before the old one was removed.
+// A replacement that was killed after the new one was made, and before the old one was removed;
+// or, if the old one goes first, after it is gone.
 func TestKilledReplacement(t *testing.T) {
-	replace := func(t *testing.T) *project {
-		t.Parallel()
-		p := newProject(t, note{Name: "a", Path: "old", Text: "A"})
-		p.up()
-		p.declare(note{Name: "a", Path: "new", Text: "A"})
-		p.killed("late", "new", upArgs...)
-		return p
+	for name, deleteFirst := range map[string]bool{"create first": false, "delete first": true} {
+		replace := func(t *testing.T) *project {
+			t.Parallel()
+			p := newProject(t, note{Name: "a", Path: "old", Text: "A", DeleteFirst: deleteFirst})
+			p.up()
+			p.declare(note{Name: "a", Path: "new", Text: "A", DeleteFirst: deleteFirst})
+			p.killed("late", "new", upArgs...)
+			return p
+		}
+		t.Run(name+", then up", func(t *testing.T) {
+			p := replace(t)
+			p.up()
+			p.wantHealthy([]string{"a new"}, map[string]string{"new": "A"})
+			p.wantNothingToDo()
+		})
+		t.Run(name+", then destroy", func(t *testing.T) {
+			p := replace(t)
+			p.destroy()
+			p.wantHealthy(nil, map[string]string{})
+		})
 	}
-	t.Run("up", func(t *testing.T) {
-		p := replace(t)
-		p.up()
-		p.wantHealthy([]string{"a new"}, map[string]string{"new": "A"})
-		p.wantNothingToDo()
-	})
-	t.Run("destroy", func(t *testing.T) {
-		p := replace(t)
-		p.destroy()
-		p.wantHealthy(nil, map[string]string{})
-	})
+}
+
+// A replacement with the same natural key, killed after the new one was made.
+func TestKilledReplacementOfTheSameKey(t *testing.T) {
+	for name, deleteFirst := range map[string]bool{"create first": false, "delete first": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newProject(t, note{Name: "a", Path: "a", Text: "old", DeleteFirst: deleteFirst})
+			p.up()
+			p.declare(note{Name: "a", Path: "a", Text: "new", DeleteFirst: deleteFirst})
+			p.killed("late", "a", append(upArgs, "--replace", "urn:pulumi:dev::engine-test::test:index:Note::a")...)
+			p.up()
+			p.wantHealthy([]string{"a a"}, map[string]string{"a": "new"})
+			p.wantNothingToDo()
+		})
+	}
+}
+
+// A kill in the middle of the healing only makes the next run heal again.
+func TestKilledHealing(t *testing.T) {
+	t.Parallel()
+	p := newProject(t, note{Name: "a", Path: "a", Text: "A"}, note{Name: "b", Path: "b", Text: "B"})
+	p.killed("late", "b", upArgs...)
+	p.killed("read", "b", upArgs...)
+	p.killed("read", "b", "destroy", "-s", "dev", "--yes", "--skip-preview")
+	p.up()
+	p.wantHealthy([]string{"a a", "b b"}, map[string]string{"a": "A", "b": "B"})
+	p.wantNothingToDo()
 }
 
 // What can't be found out stays pending until it can.

@@ -50,6 +50,20 @@ func TestInterruptTwice(t *testing.T) {
 	p.wantHealthy(nil, map[string]string{})
 }
 
+// An interrupted drift run could not tell, and says nothing else.
+func TestInterruptedDrift(t *testing.T) {
+	t.Parallel()
+	p := newProject(t, note{Name: "a", Path: "a", Text: "A"})
+	p.up()
+	p.steer("hold-read-a")
+	r := p.start("drift")
+	p.waitFor(r, "a")
+	r.signal(syscall.SIGINT)
+	if got := r.wait(); got.code != 1 || got.stdout != "" || strings.Contains(got.stderr, "BAIL") {
+		t.Errorf("an interrupted drift run ended with %d:\n%s", got.code, got.all())
+	}
+}
+
 // waitUntilSaid waits for a word in what a command prints.
 func (p *project) waitUntilSaid(r *running, word string) {
 	p.t.Helper()

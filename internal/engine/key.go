@@ -8,14 +8,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/pulumi/pulumi/pkg/v3/secrets/passphrase"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/diag"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/diag/colors"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 )
 
 // keyBytes is the length of a key: as much as AES-256, to which Pulumi stretches it.
@@ -135,25 +137,17 @@ func (e Environment) salts(stack string) ([]salt, error) {
 	if stack == "" {
 		return found, nil
 	}
-	// stackConfigDir in Pulumi.yaml; a project that names none has the file beside Pulumi.yaml.
-	for _, dir := range []string{"stacks", "."} {
-		path := filepath.Join(e.Root, dir, "Pulumi."+stack+".yaml")
-		raw, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		var settings struct {
-			Salt string `yaml:"encryptionsalt"`
-		}
-		if err := yaml.Unmarshal(raw, &settings); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		if settings.Salt != "" {
-			found = append(found, salt{settings.Salt, path})
-		}
+	project, err := workspace.LoadProject(filepath.Join(e.Root, "Pulumi.yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("reading the project: %w", err)
+	}
+	path := filepath.Join(e.Root, project.StackConfigDir, "Pulumi."+stack+".yaml")
+	settings, err := workspace.LoadProjectStack(diag.DefaultSink(io.Discard, io.Discard, diag.FormatOptions{Color: colors.Never}), project, path)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if settings.EncryptionSalt != "" {
+		found = append(found, salt{settings.EncryptionSalt, path})
 	}
 	return found, nil
 }

@@ -59,6 +59,27 @@ func TestOwnPassphraseWins(t *testing.T) {
 	}
 }
 
+// A backend that the user chooses is used and healed, too.
+func TestOwnBackend(t *testing.T) {
+	t.Parallel()
+	p := newProject(t, note{Name: "a", Path: "a", Text: "A"})
+	elsewhere := filepath.Join(p.home, "else where")
+	if err := os.Mkdir(elsewhere, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p.env = append(p.env, "PULUMI_BACKEND_URL=file://"+elsewhere)
+	p.killed("late", "a", upArgs...)
+	if r := p.up(); !strings.Contains(r.stderr, "broke the lock") {
+		t.Errorf("the lock was not broken:\n%s", r.all())
+	}
+	if _, err := os.Stat(filepath.Join(elsewhere, ".pulumi/stacks/engine-test/dev.json")); err != nil {
+		t.Errorf("the state is not where it should be: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(p.dir, ".llmhost")); err == nil {
+		t.Errorf("there is a state in the project, too")
+	}
+}
+
 // A moved project finds its key again.
 func TestMovedProjectKeepsItsKey(t *testing.T) {
 	t.Parallel()

@@ -5,17 +5,46 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/user"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/pulumi/pulumi/pkg/v3/backend"
+	"github.com/pulumi/pulumi/pkg/v3/backend/diy"
 )
 
 // lockDir is the state folder whose locks are looked at; empty when the state is not in a folder
 // of this machine, and then Pulumi's own refusal has to do.
 type lockDir string
+
+// lockDirOf is the folder of a file backend's URL, which Pulumi reads in its own way: ~ is the
+// home, and a relative path starts from the current folder.
+func lockDirOf(backendURL string) lockDir {
+	path, ok := strings.CutPrefix(backendURL, diy.FilePathPrefix)
+	if !ok {
+		return ""
+	}
+	path, _, _ = strings.Cut(path, "?")
+	if rest, ok := strings.CutPrefix(path, "~"); ok {
+		me, err := user.Current() // as Pulumi does, whatever HOME says
+		if err != nil {
+			return ""
+		}
+		path = filepath.Join(me.HomeDir, rest)
+	}
+	unescaped, err := url.PathUnescape(path)
+	if err != nil {
+		return ""
+	}
+	abs, err := filepath.Abs(filepath.FromSlash(unescaped))
+	if err != nil {
+		return ""
+	}
+	return lockDir(abs)
+}
 
 // holder is the content of a lock file, as Pulumi's DIY backend writes it.
 type holder struct {

@@ -16,6 +16,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/diag/colors"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/env"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/providers"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/util/result"
 
 	"github.com/llmhost/llmhost/internal/drift"
 )
@@ -70,6 +71,9 @@ func (e *Engine) Observe(ctx context.Context, stackName string) ([]drift.Finding
 	seen := <-watched
 	if len(seen.errors) > 0 {
 		return nil, errors.New(strings.Join(seen.errors, "\n"))
+	}
+	if result.IsBail(err) || errors.Is(err, context.Canceled) {
+		return nil, errors.New("it was interrupted")
 	}
 	if err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ import (
 //	unreachable     every operation fails, as if the host were off
 //	hold-early-X    an operation on X waits before its effect, until the file is gone or it is cancelled
 //	hold-late-X     the same after its effect
+//	hold-read-X     a read of X waits
 //
 // and it says where it waits in waiting-X, and what it wrote in the log.
 const hostFolder = "TEST_HOST"
@@ -156,8 +157,11 @@ func (*Note) Delete(ctx context.Context, req infer.DeleteRequest[NoteState]) (in
 	return infer.DeleteResponse{}, hold(ctx, "late", req.ID)
 }
 
-func (*Note) Read(_ context.Context, req infer.ReadRequest[NoteArgs, NoteState]) (infer.ReadResponse[NoteArgs, NoteState], error) {
+func (*Note) Read(ctx context.Context, req infer.ReadRequest[NoteArgs, NoteState]) (infer.ReadResponse[NoteArgs, NoteState], error) {
 	if err := reachable(); err != nil {
+		return infer.ReadResponse[NoteArgs, NoteState]{}, err
+	}
+	if err := hold(ctx, "read", req.ID); err != nil {
 		return infer.ReadResponse[NoteArgs, NoteState]{}, err
 	}
 	raw, err := os.ReadFile(onHost(req.ID))
