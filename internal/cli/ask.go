@@ -39,7 +39,12 @@ func newAskCmd() *cobra.Command {
 			"With - as the question, it is read from standard input.\n\n" +
 			"The exit code is 0 after a whole answer, and 1 otherwise.",
 		Example: "  llmhost ask -s desktop --server hybrid \"What is a mutex?\"\n  git diff | llmhost ask -s desktop -",
-		Args:    cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("what is the question? `llmhost ask QUESTION…`, or - to read it from standard input")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			question := strings.Join(args, " ")
 			if question == "-" {

@@ -64,7 +64,7 @@ func newBootstrapCmd() *cobra.Command {
 			"that may use sudo; a password is asked for on the terminal and goes nowhere but to the machine.",
 		Example: "  llmhost bootstrap -s desktop --admin-user alice\n" +
 			"  llmhost bootstrap -s desktop --admin-user alice --accept-host-key SHA256:…",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			h, err := loadHost(stack)
 			if err != nil {

@@ -27,7 +27,7 @@ func newDriftCmd() *cobra.Command {
 			"Nothing is changed, neither on the host nor in the state.\n\n" +
 			"The exit code is 0 if there is no drift, 2 if there is, and 1 if it could not tell, for example\n" +
 			"because the host can't be reached: that is never reported as a deletion.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			report, err := observe(cmd, stack)
 			if err != nil {

@@ -20,7 +20,7 @@ func newEnvCmd() *cobra.Command {
 			"    eval \"$(llmhost env)\" && pulumi up -s desktop\n\n" +
 			"The pulumi CLI finds the provider plugin in bin/ (see plugins in Pulumi.yaml), so run `make build`\n" +
 			"first; it compiles the program with its Go language host, so it needs Go.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := open(cmd, stack)
 			if err != nil {

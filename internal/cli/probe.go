@@ -33,7 +33,7 @@ func newProbeCmd() *cobra.Command {
 			"hosts/NAME.facts.json. Commit that file: rendering uses it and needs no host, and a machine that\n" +
 			"changes later shows as drift. Nothing is changed on the host.\n\n" +
 			"The exit code is 0, with --check 2 if the machine differs from the file, and 1 if it could not tell.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			h, err := loadHost(stack)
 			if err != nil {

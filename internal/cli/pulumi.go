@@ -38,6 +38,9 @@ func addPulumi(root *cobra.Command, g *globals) {
 			}
 			return prepare(cmd, c.Name())
 		}
+		if _, runs := runsProgram[c.Name()]; runs {
+			c.Args = noArguments // Pulumi's up would take one for the address of a template
+		}
 		group := groupDeploy
 		if c.Name() == "stack" || c.Name() == "state" {
 			group = groupLook

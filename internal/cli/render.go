@@ -24,7 +24,7 @@ func newRenderCmd() *cobra.Command {
 			"below a folder, at its path on the host. Nothing is contacted and no state is read.\n\n" +
 			"The content of secret files is replaced by a line that says so. The files belong to you; their\n" +
 			"owners on the host are in the list.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			root, err := projectRoot()
 			if err != nil {

@@ -25,7 +25,7 @@ func newTunnelCmd() *cobra.Command {
 		Long: "Listen on 127.0.0.1 of this machine and pass each connection over SSH to a model server of a host,\n" +
 			"until Ctrl-C. Every user and program of this machine can use the port meanwhile; no other machine\n" +
 			"can. A connection to the host that was lost is made again with the next request.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if port < 0 || port > 65535 {
 				return fmt.Errorf("--port: %d is not a port", port)
