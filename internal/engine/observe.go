@@ -48,6 +48,10 @@ func (e *Engine) Observe(ctx context.Context, stackName string) ([]drift.Finding
 	if snapshot == nil || len(snapshot.Resources) == 0 {
 		return nil, fmt.Errorf("nothing is deployed to it: run `llmhost up -s %s` first", stackName)
 	}
+	if n := len(snapshot.PendingOperations); n > 0 {
+		e.logf("an earlier run of stack %s was killed in the middle of %s, which the report can't know of; `llmhost up -s %s` finds out",
+			stackName, plural(n, "operation"), stackName)
+	}
 	op := e.backend.inProcess(backend.UpdateOperation{Proj: e.project, Root: e.root, SecretsManager: manager})
 	op.Opts.Engine.Parallel = observeParallel
 	info := pulumiengine.UpdateInfo{Root: op.Root, Project: op.Proj, Target: &deploy.Target{

@@ -94,6 +94,21 @@ func TestObserveUnreachable(t *testing.T) {
 	}
 }
 
+// What a killed run was doing is not in the report, and that is said.
+func TestObserveAfterAKill(t *testing.T) {
+	t.Parallel()
+	p := newProject(t, note{Name: "a", Path: "a", Text: "A"}, note{Name: "b", Path: "b", Text: "B"})
+	p.killed("late", "b", upArgs...)
+	before := p.stateFiles()
+	r := p.must("drift")
+	if !strings.Contains(r.stderr, "killed in the middle of 1 operation") {
+		t.Errorf("the report does not say what it can't know:\n%s", r.all())
+	}
+	if diff := cmp.Diff(before, p.stateFiles()); diff != "" {
+		t.Errorf("drift wrote to the state:\n%s", diff)
+	}
+}
+
 // A resource that was declared since, or is no longer, is no drift: the state is what counts.
 func TestObserveComparesWithTheState(t *testing.T) {
 	t.Parallel()
