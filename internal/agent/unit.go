@@ -99,13 +99,26 @@ func validUnit(req *agentpb.PutUnitRequest) error {
 
 func hasInstallSection(req *agentpb.PutUnitRequest) bool {
 	for _, text := range append(slices.Collect(maps.Values(req.GetDropIns())), req.GetContent()) {
-		for line := range strings.Lines(text) {
-			if strings.TrimSpace(line) == "[Install]" {
-				return true
-			}
+		if installSection(text) != "" {
+			return true
 		}
 	}
 	return false
+}
+
+// installSection is the part of a unit's text that says what enabling does.
+func installSection(text string) string {
+	var section strings.Builder
+	inside := false
+	for line := range strings.Lines(text) {
+		if trimmed := strings.TrimSpace(line); strings.HasPrefix(trimmed, "[") {
+			inside = trimmed == "[Install]"
+		}
+		if inside {
+			section.WriteString(line)
+		}
+	}
+	return strings.TrimSpace(section.String())
 }
 
 // unitPut is one PutUnit on its way.
@@ -135,22 +148,73 @@ func (p *unitPut) install(ctx context.Context) error {
 	p.changed = p.rewritten
 	if err != nil {
 		err = fault.OfPath("write", systemd.UnitPath(p.name), err)
-	} else if p.rewritten || p.state.NeedsReload {
-		err = p.read(ctx)
+	} else {
+		err = p.load(ctx)
 	}
-	if err == nil || !p.rewritten {
+	if err == nil || !p.changed {
 		return err
 	}
-	// The caller may be gone, and its wish must not stay half fulfilled.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
-	if restoreErr := p.files.Restore(p.name, p.was); restoreErr != nil {
-		return errors.Join(err, fmt.Errorf("the old text could not be put back: %w", restoreErr))
-	}
-	if reloadErr := p.manager.Reload(ctx); reloadErr != nil {
-		return errors.Join(err, fmt.Errorf("the old text was put back and could not be loaded: %w", reloadErr))
+	if restoreErr := p.restore(ctx); restoreErr != nil {
+		return errors.Join(err, fmt.Errorf("what was there before could not be put back: %w", restoreErr))
 	}
 	return err
+}
+
+// load makes the unit enabled or not, and systemd read what has changed. Enabling comes first:
+// it works on the files, and until the next reload systemd takes every unit of the host for
+// out of date.
+func (p *unitPut) load(ctx context.Context) error {
+	enabling, err := p.enable(ctx)
+	if err != nil {
+		return err
+	}
+	if p.rewritten || enabling || p.state.NeedsReload {
+		return p.read(ctx)
+	}
+	return nil
+}
+
+// enable makes the links of [Install] as asked. Those of an old [Install] are removed.
+func (p *unitPut) enable(ctx context.Context) (changed bool, err error) {
+	now, err := p.manager.State(ctx, p.name)
+	if err != nil {
+		return false, err
+	}
+	want := p.req.GetEnabled()
+	outdated := now.Enabled && p.was.Exists() && installSection(p.was.Unit.Content) != installSection(p.req.GetContent())
+	if now.Enabled == want && !outdated {
+		return false, nil
+	}
+	p.changed = true
+	if !want || outdated {
+		if err := p.manager.Disable(ctx, p.name); err != nil {
+			return true, err
+		}
+	}
+	if want {
+		err = p.manager.Enable(ctx, p.name)
+	}
+	return true, err
+}
+
+// restore puts back what was there before. The caller may be gone, and its wish must not stay
+// half fulfilled.
+func (p *unitPut) restore(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	// While the new file is there, so that the links are found by its [Install].
+	disableErr := p.manager.Disable(ctx, p.name)
+	if err := p.files.Restore(p.name, p.was); err != nil {
+		return err
+	}
+	if p.state.Enabled {
+		if err := p.manager.Enable(ctx, p.name); err != nil {
+			return err
+		}
+	} else if disableErr != nil {
+		return disableErr
+	}
+	return p.manager.Reload(ctx)
 }
 
 // same reports whether the texts are those that are installed.
@@ -181,21 +245,11 @@ func (p *unitPut) read(ctx context.Context) error {
 	return nil
 }
 
-// operate makes the installed unit enabled and running as asked.
+// operate makes the installed unit running as asked.
 func (p *unitPut) operate(ctx context.Context) error {
 	now, err := p.manager.State(ctx, p.name)
 	if err != nil {
 		return err
-	}
-	if now.Enabled != p.req.GetEnabled() {
-		change := p.manager.Disable
-		if p.req.GetEnabled() {
-			change = p.manager.Enable
-		}
-		if err := change(ctx, p.name); err != nil {
-			return err
-		}
-		p.changed = true
 	}
 	if !p.req.GetRunning() {
 		return p.stop(ctx, now)
@@ -205,7 +259,7 @@ func (p *unitPut) operate(ctx context.Context) error {
 
 func (p *unitPut) run(ctx context.Context, now *systemd.State) error {
 	looping := now.Active == "activating" && now.Sub == "auto-restart"
-	stale := p.rewritten || p.state.NeedsReload || p.req.GetRestart() || looping
+	stale := p.rewritten || p.req.GetRestart() || looping
 	job := p.manager.Start
 	switch {
 	case now.Active == "active" && !stale:

@@ -241,7 +241,7 @@ func (h *unitHost) link(path, target string) {
 func TestUnitIsInstalledChangedAndRemoved(t *testing.T) {
 	h := newUnitHost(t)
 	req := request()
-	put := h.mustPut(req, "reload", "enable x.service", "start x.service")
+	put := h.mustPut(req, "enable x.service", "reload", "start x.service")
 	if !put.GetChanged() || put.GetState().GetActiveState() != "active" || !put.GetState().GetEnabled() || put.GetState().GetContent() != unitText {
 		t.Errorf("put: %v", put)
 	}
@@ -257,7 +257,7 @@ func TestUnitIsInstalledChangedAndRemoved(t *testing.T) {
 	req.Content = strings.Replace(unitText, "a test", "another", 1)
 	h.mustPut(req, "reload", "restart x.service")
 	req.Enabled, req.Running = false, false
-	h.mustPut(req, "disable x.service", "stop x.service")
+	h.mustPut(req, "disable x.service", "reload", "stop x.service")
 
 	gone, err := h.Remove(t.Context(), &agentpb.RemoveRequest{Claim: req.Claim})
 	if err != nil || !gone.GetRemoved() {
@@ -266,11 +266,30 @@ func TestUnitIsInstalledChangedAndRemoved(t *testing.T) {
 	h.wantFiles(map[string]string{})
 }
 
+// Any unit's being enabled makes every unit look out of date until the next reload.
+func TestUnitThatLooksOutOfDateIsNotRestarted(t *testing.T) {
+	h := newUnitHost(t)
+	req := request()
+	req.Claim.Generation = h.mustPut(req, "enable x.service", "reload", "start x.service").GetGeneration()
+	h.systemd.states["x.service"].NeedsReload = true
+	if again := h.mustPut(req, "reload"); again.GetChanged() {
+		t.Errorf("again: %v", again)
+	}
+}
+
+func TestLinksOfAnOldInstallSectionAreRemoved(t *testing.T) {
+	h := newUnitHost(t)
+	req := request()
+	req.Claim.Generation = h.mustPut(req, "enable x.service", "reload", "start x.service").GetGeneration()
+	req.Content = strings.Replace(unitText, "multi-user.target", "graphical.target", 1)
+	h.mustPut(req, "disable x.service", "enable x.service", "reload", "restart x.service")
+}
+
 func TestForeignDropInsAndShadowsAreSeenAndRemoved(t *testing.T) {
 	h := newUnitHost(t)
 	req := request()
 	req.DropIns = map[string]string{"/etc/systemd/system/x.service.d/ours.conf": "[Service]\nMemoryMax=1G\n"}
-	req.Claim.Generation = h.mustPut(req, "reload", "enable x.service", "start x.service").GetGeneration()
+	req.Claim.Generation = h.mustPut(req, "enable x.service", "reload", "start x.service").GetGeneration()
 	installed := h.files()
 
 	foreign := map[string]string{
@@ -307,7 +326,7 @@ func TestMaskedUnitIsUnmasked(t *testing.T) {
 		t.Run(place, func(t *testing.T) {
 			h := newUnitHost(t)
 			req := request()
-			req.Claim.Generation = h.mustPut(req, "reload", "enable x.service", "start x.service").GetGeneration()
+			req.Claim.Generation = h.mustPut(req, "enable x.service", "reload", "start x.service").GetGeneration()
 			h.link(place, "/dev/null")
 			seen, err := h.ObserveUnit(t.Context(), &agentpb.ObserveUnitRequest{Name: "x.service"})
 			if err != nil || !seen.GetMasked() {
@@ -371,7 +390,7 @@ func TestRefusedTextLeavesTheOldOne(t *testing.T) {
 			h := newUnitHost(t)
 			req := request()
 			req.DropIns = map[string]string{"/etc/systemd/system/x.service.d/a.conf": "[Service]\nMemoryMax=1G\n"}
-			req.Claim.Generation = h.mustPut(req, "reload", "enable x.service", "start x.service").GetGeneration()
+			req.Claim.Generation = h.mustPut(req, "enable x.service", "reload", "start x.service").GetGeneration()
 			h.write("/etc/systemd/system/x.service.d/by-hand.conf", "[Service]\nMemoryMax=2G\n")
 			before := h.files()
 			test.prepare(h.systemd)
@@ -382,8 +401,11 @@ func TestRefusedTextLeavesTheOldOne(t *testing.T) {
 				t.Errorf("got %v with %v", err, metadata)
 			}
 			h.wantFiles(before)
+			if s := h.systemd.states["x.service"]; s.Active != "active" || !s.Enabled {
+				t.Errorf("the unit is now %+v", s)
+			}
 			for _, job := range h.systemd.jobs() {
-				if job != "reload" {
+				if strings.HasPrefix(job, "start") || strings.HasPrefix(job, "stop") || strings.HasPrefix(job, "restart") {
 					t.Errorf("the running unit was touched: %s", job)
 				}
 			}
@@ -430,7 +452,7 @@ func TestUnitThatDoesNotStartIsInstalledAndOwned(t *testing.T) {
 func TestRestartLoopIsBroken(t *testing.T) {
 	h := newUnitHost(t)
 	req := request()
-	req.Claim.Generation = h.mustPut(req, "reload", "enable x.service", "start x.service").GetGeneration()
+	req.Claim.Generation = h.mustPut(req, "enable x.service", "reload", "start x.service").GetGeneration()
 	h.systemd.states["x.service"].Active, h.systemd.states["x.service"].Sub = "activating", "auto-restart"
 	h.mustPut(req, "restart x.service")
 }
@@ -439,7 +461,7 @@ func TestStoppedUnitIsNotLeftFailed(t *testing.T) {
 	h := newUnitHost(t)
 	req := request()
 	req.Running = false
-	req.Claim.Generation = h.mustPut(req, "reload", "enable x.service").GetGeneration()
+	req.Claim.Generation = h.mustPut(req, "enable x.service", "reload").GetGeneration()
 	h.systemd.states["x.service"].Active = "failed"
 	if put := h.mustPut(req, "reset x.service"); put.GetState().GetActiveState() != "inactive" {
 		t.Errorf("put: %v", put)

@@ -122,6 +122,11 @@ func Delete(ctx context.Context, d Database, name string) (keptBecause string, e
 	if u, err := d.User(name); err != nil {
 		return "", err
 	} else if u != nil {
+		if busy, err := running("/proc", u.UID); err != nil {
+			return "", err
+		} else if busy {
+			return fmt.Sprintf("processes of the user %s are still running", name), nil
+		}
 		status, err := run(ctx, "userdel", "--", name)
 		if status == userBusy {
 			return fmt.Sprintf("processes of the user %s are still running", name), nil
