@@ -42,6 +42,7 @@ const renderHost = `host "den" {
 // renderProject makes a project with the host den and changes into it.
 func renderProject(t *testing.T) {
 	t.Helper()
+	t.Setenv(stackVariable, "")
 	root := t.TempDir()
 	for name, text := range map[string]string{"Pulumi.yaml": "name: llmhost\nruntime: go\n", "hosts/den.hcl": renderHost} {
 		file := filepath.Join(root, name)

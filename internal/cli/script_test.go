@@ -20,6 +20,7 @@ func TestScripts(t *testing.T) {
 			home := filepath.Join(env.WorkDir, "home")
 			env.Setenv("HOME", home)
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
+			env.Setenv("PULUMI_HOME", filepath.Join(home, ".pulumi")) // by default that of the user database
 			env.Setenv("NO_COLOR", "1")
 			if err := shareLabCache(env); err != nil {
 				return err

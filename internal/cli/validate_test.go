@@ -16,6 +16,7 @@ import (
 // projectWith makes a project folder with host files, by name, and changes into it.
 func projectWith(t *testing.T, hosts map[string]string) string {
 	t.Helper()
+	t.Setenv(stackVariable, "")
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
