@@ -277,6 +277,16 @@ func TestSilentServerIsGivenUp(t *testing.T) {
 	})
 }
 
+func TestTooFewChannels(t *testing.T) {
+	s := startSSHD(t, "MaxSessions 1")
+	c := mustDial(t, s.target(t), options())
+	_, _, err := c.Bulk(t.Context())
+	wantError(t, err, remote.ErrStart, "no channel", "MaxSessions")
+	if err := c.Err(); err != nil {
+		t.Errorf("the connection itself suffered: %v", err)
+	}
+}
+
 func TestNetworkFailuresAreTriedAgain(t *testing.T) {
 	s := startSSHD(t)
 	front, err := net.Listen("tcp", "127.0.0.1:0")

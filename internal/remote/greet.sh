@@ -15,7 +15,7 @@ llmhost_greet() {
 	else
 		way=sudo
 	fi
-	printf '\nLLMHOST/1 host %s %s %s %s\n' "$(uname -s)" "$(uname -m)" "$uid" "$way"
+	printf '\nLLMHOST/1 host %s %s %s %s\n' "$(uname -s)" "$(uname -m)" "$way" "$(id -un)"
 	case $way in
 	shell) exec /bin/sh ;;
 	launcher) exec sudo -n "$launcher" ;;

@@ -50,8 +50,11 @@ func (s starter) start(ctx context.Context, l link) (*pipe, error) {
 		if ctx.Err() != nil {
 			return nil, cancelled(ctx, s.host, "starting the agent")
 		}
-		return nil, newError(ErrUnreachable, s.host, "start the agent", "the host gives no channel to start the agent on: "+err.Error(),
-			"is MaxSessions in its sshd_config lower than 4?", err)
+		if isDone(l) {
+			return nil, lost(s.host, "start the agent", firstError(l.cause(), err))
+		}
+		return nil, newError(ErrStart, s.host, "start the agent", "the SSH server gives no channel to start the agent on",
+			"set MaxSessions in its sshd_config to 10, its default", err)
 	}
 	// Whatever happens from here on, a hanging host must not hold the caller.
 	watch := newClock(startTimeout, p.kill)
@@ -68,7 +71,7 @@ func (s starter) start(ctx context.Context, l link) (*pipe, error) {
 		case watch.ran():
 			return nil, newError(ErrStart, s.host, "start the agent", fmt.Sprintf("the agent did not start within %s", startTimeout), "", err)
 		case isDone(l):
-			return nil, newError(ErrUnreachable, s.host, "start the agent", "the connection was lost while the agent was being started", "", l.cause())
+			return nil, lost(s.host, "start the agent", firstError(l.cause(), err))
 		}
 		return nil, err
 	}
@@ -91,8 +94,8 @@ type dialogue struct {
 	lines   *bufio.Reader
 	watch   *clock
 	noise   []string // what came before the script's lines, for the error
-	uid     string
-	way     string
+	user    string   // the login user
+	way     string   // to become root: shell (is root already), sudo, launcher, none
 }
 
 func (d *dialogue) run(ctx context.Context) error {
@@ -151,7 +154,7 @@ func (d *dialogue) greeted(ctx context.Context) (agentbin.Binary, error) {
 		return agentbin.Binary{}, d.fail(ErrStart, fmt.Sprintf("the host said %q where it should have said what it is", line), "")
 	}
 	system, machine := words[1], words[2]
-	d.uid, d.way = words[3], words[4]
+	d.way, d.user = words[3], words[4]
 	arch, ok := architectures[machine]
 	if system != "Linux" || !ok {
 		return agentbin.Binary{}, d.fail(ErrArchitecture, fmt.Sprintf("the host is %s on %s; llmhost runs on Linux on x86_64 and aarch64", system, machine), "")
@@ -239,7 +242,7 @@ func (d *dialogue) silent(cause error) error {
 		for _, sign := range []string{"password is required", "terminal is required", "have a tty", "not allowed", "not in the sudoers", "may not run", "sudo: "} {
 			if strings.Contains(said, sign) {
 				return newError(ErrSudo, d.host, "start the agent", "the login user may not become root without a password ("+lastLine(said)+")",
-					"run `llmhost bootstrap`, or allow it there with `visudo`: USER ALL=(root) NOPASSWD: /bin/sh", nil)
+					"run `llmhost bootstrap`, or allow it there with `visudo`: "+firstOf(d.user, "USER")+" ALL=(root) NOPASSWD: /bin/sh", nil)
 			}
 		}
 	}

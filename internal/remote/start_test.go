@@ -65,7 +65,7 @@ func greet(in *bufio.Reader, out io.Writer, words string) {
 // agentFor is more than a pipe holds, so that sending it waits for the host.
 func agentFor(arch string) []byte { return bytes.Repeat([]byte(arch), 100_000) }
 
-const plainHost = "Linux x86_64 1000 sudo"
+const plainHost = "Linux x86_64 sudo ops"
 
 func startOn(t *testing.T, answer func(in *bufio.Reader, out, errs io.Writer)) (*pipe, error) {
 	t.Helper()
@@ -95,7 +95,7 @@ func TestFailuresOfTheStartAreSentences(t *testing.T) {
 				fmt.Fprintln(errs, "sudo: a password is required")
 			},
 			kind:  ErrSudo,
-			parts: []string{"desk", "may not become root", "a password is required", "llmhost bootstrap", "NOPASSWD: /bin/sh"},
+			parts: []string{"desk", "may not become root", "a password is required", "llmhost bootstrap", "ops ALL=(root) NOPASSWD: /bin/sh"},
 		},
 		"user is not in sudoers": {
 			answer: func(in *bufio.Reader, out, errs io.Writer) {
@@ -106,17 +106,17 @@ func TestFailuresOfTheStartAreSentences(t *testing.T) {
 			parts: []string{"may not become root", "not allowed to execute"},
 		},
 		"no sudo": {
-			answer: func(in *bufio.Reader, out, _ io.Writer) { greet(in, out, "Linux x86_64 1000 none") },
+			answer: func(in *bufio.Reader, out, _ io.Writer) { greet(in, out, "Linux x86_64 none ops") },
 			kind:   ErrSudo,
 			parts:  []string{"there is no sudo"},
 		},
 		"other architecture": {
-			answer: func(in *bufio.Reader, out, _ io.Writer) { greet(in, out, "Linux riscv64 0 shell") },
+			answer: func(in *bufio.Reader, out, _ io.Writer) { greet(in, out, "Linux riscv64 shell root") },
 			kind:   ErrArchitecture,
 			parts:  []string{"riscv64", "x86_64 and aarch64"},
 		},
 		"other system": {
-			answer: func(in *bufio.Reader, out, _ io.Writer) { greet(in, out, "Darwin arm64 0 shell") },
+			answer: func(in *bufio.Reader, out, _ io.Writer) { greet(in, out, "Darwin arm64 shell root") },
 			kind:   ErrArchitecture,
 			parts:  []string{"Darwin"},
 		},
@@ -217,7 +217,7 @@ func TestNoiseOfTheLoginShellIsSkipped(t *testing.T) {
 func TestTheLauncherGetsADigestAndASizeAlone(t *testing.T) {
 	got := make(chan string, 1)
 	p, err := startOn(t, func(in *bufio.Reader, out, _ io.Writer) {
-		greet(in, out, "Linux aarch64 1000 launcher")
+		greet(in, out, "Linux aarch64 launcher ops")
 		line, _ := in.ReadString('\n')
 		got <- line
 		fmt.Fprintln(out, "llmhost-agent-ready 1")
