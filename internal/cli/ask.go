@@ -106,7 +106,7 @@ func askServer(cmd *cobra.Command, h *hostfile.Host, s *hostfile.Server, questio
 		if ctx.Err() != nil {
 			return nil, errors.New("interrupted")
 		}
-		return nil, fmt.Errorf("server %s of %s gave no answer: %w; is it deployed and running? See `llmhost drift -s %s`", s.Name, h.Name, err, h.Name)
+		return nil, fmt.Errorf("server %s gave no answer: %w", s.Name, err)
 	}
 	return &asked{
 		Host: h.Name, Server: s.Name, Model: s.Model,
