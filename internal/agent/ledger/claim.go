@@ -60,7 +60,7 @@ func (l *Ledger) permit(old *Entry, c *agentpb.Claim, exists bool) error {
 	case old == nil:
 		return nil
 	case !old.ownedBy(c):
-		return otherOwner(old, c)
+		return l.otherOwner(old, c)
 	case c.GetGeneration() != 0 && c.GetGeneration() != old.Generation:
 		return fault.New(agentpb.Reason_NOT_OWNED, "%s on the host is not the one in this state: it has generation %d, the state has %d", describe(c), old.Generation, c.GetGeneration()).
 			With("path", c.GetId()).With("generation", strconv.FormatUint(old.Generation, 10)).
@@ -72,13 +72,13 @@ func (l *Ledger) permit(old *Entry, c *agentpb.Claim, exists bool) error {
 
 // otherOwner names the owner. Adopting doesn't override it: each of the two would undo what
 // the other does for ever.
-func otherOwner(old *Entry, c *agentpb.Claim) *fault.Error {
+func (l *Ledger) otherOwner(old *Entry, c *agentpb.Claim) *fault.Error {
 	err := fault.New(agentpb.Reason_OTHER_OWNER, "%s belongs to %s of the stack %s", describe(c), old.URN, old.Stack).
 		With("path", c.GetId()).With("owner", old.URN).With("stack", old.Stack)
 	if old.Stack == c.GetStack() {
 		return err.Hint("two resources of this stack declare the same thing; if one was renamed, give it an alias of the old name")
 	}
-	return err.Hint("remove it from the stack %s first; if that stack is gone for good, remove its entry from /var/lib/llmhost/owned and set adopt = true", old.Stack)
+	return err.Hint("remove it from the stack %s first; if that stack is gone for good, remove its entry %s and set adopt = true", old.Stack, l.path(old.Kind, old.ID))
 }
 
 // Finish marks the effect as done.
