@@ -80,8 +80,12 @@ func TestJoiningNeverTakesAFreeLease(t *testing.T) {
 	if err := bulk.Join("one"); err != nil {
 		t.Error(err)
 	}
-	held.Release()
-	bulk.Release()
+	held.Release(func() { t.Error("another agent of the session still works") })
+	last := false
+	bulk.Release(func() { last = true })
+	if !last {
+		t.Error("the last agent of the session was not told")
+	}
 	// The file still names the session, and nobody holds it.
 	wantFault(t, lease.At(dir).Join("one"), agentpb.Reason_LEASE_REQUIRED)
 }

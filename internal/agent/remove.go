@@ -59,6 +59,7 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 		if err := st.ledger.Forget(entry); err != nil {
 			return nil, err
 		}
+		s.removed.Store(true)
 	}
 	return &agentpb.RemoveResponse{Removed: done.removed, KeptBecause: done.keptBecause}, nil
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/llmhost/llmhost/internal/agent/account"
@@ -54,6 +56,8 @@ type Server struct {
 	mu    sync.Mutex
 	state *state
 	fixed bool // the state folder was used or named, and stays
+
+	removed atomic.Bool // something was removed from the host
 }
 
 // state is what the agent keeps on the host.
@@ -86,14 +90,35 @@ func NewServer(o Options) *Server {
 	}
 }
 
-// Close gives up the lease and the connection to systemd.
+// Close gives up the lease and the connection to systemd. After the removal of the last thing
+// that llmhost made on the host it leaves nothing of llmhost there.
 func (s *Server) Close() {
 	if m, ok := s.systemd.(io.Closer); ok {
 		m.Close()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state.lease.Release()
+	s.state.lease.Release(func() {
+		if s.removed.Load() {
+			s.vanish()
+		}
+	})
+}
+
+// vanish removes what llmhost keeps for itself on the host, this program included, once nothing
+// that it made is left there. It is called while nobody else can change the host.
+func (s *Server) vanish() {
+	if left, err := s.state.ledger.List(); err != nil || len(left) > 0 {
+		return
+	}
+	for _, name := range []string{"owned", "digests", "engines", "agent", "lease", "lease.lock"} {
+		if err := os.RemoveAll(filepath.Join(s.state.dir, name)); err != nil {
+			s.log.Warn("what is no longer needed could not be removed", "error", err)
+		}
+	}
+	// Only when they are empty: what somebody else has put there stays.
+	_ = os.Remove(s.state.dir)
+	_ = os.Remove(s.servers.SocketDir)
 }
 
 func newState(dir string) *state {

@@ -89,5 +89,5 @@ func processHolder() string {
 	if err != nil {
 		machine = "unknown"
 	}
-	return fmt.Sprintf("%s@%s (process %d)", name, machine, os.Getpid())
+	return fmt.Sprintf("%s@%s (pid %d)", name, machine, os.Getpid())
 }

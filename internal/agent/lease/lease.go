@@ -12,6 +12,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -112,17 +113,11 @@ func (l *Lease) try(session string, take *Holder) (other *Holder, err error) {
 		}
 		return nil, fault.New(agentpb.Reason_INVALID, "this agent already works for another session")
 	}
-	if err := os.MkdirAll(l.dir, 0o700); err != nil {
-		return nil, fault.OfPath("make", l.dir, err)
-	}
-	steps, err := open(filepath.Join(l.dir, "lease.lock"))
+	steps, err := l.lockSteps()
 	if err != nil {
 		return nil, err
 	}
 	defer steps.Close()
-	if err := flock(steps, unix.LOCK_EX); err != nil {
-		return nil, err
-	}
 	file, err := open(filepath.Join(l.dir, "lease"))
 	if err != nil {
 		return nil, err
@@ -134,6 +129,40 @@ func (l *Lease) try(session string, take *Holder) (other *Holder, err error) {
 	}
 	l.file, l.session = file, session
 	return nil, nil
+}
+
+// lockSteps takes the second lock. It is given up by closing the file.
+func (l *Lease) lockSteps() (*os.File, error) {
+	for {
+		if err := os.MkdirAll(l.dir, 0o700); err != nil {
+			return nil, fault.OfPath("make", l.dir, err)
+		}
+		steps, err := open(filepath.Join(l.dir, "lease.lock"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the folder was removed after it was made
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := flock(steps, unix.LOCK_EX); err != nil {
+			steps.Close()
+			return nil, err
+		}
+		if inPlace(steps) {
+			return steps, nil
+		}
+		steps.Close() // its folder was removed while we waited for the lock
+	}
+}
+
+// inPlace reports whether a file still has its name.
+func inPlace(f *os.File) bool {
+	is, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Lstat(f.Name())
+	return err == nil && os.SameFile(is, named)
 }
 
 // enter ends with a shared lock on the file, or with whose the lease is.
@@ -198,12 +227,20 @@ func read(f *os.File) Holder {
 	return h
 }
 
-// Release gives the lease up for this agent.
-func (l *Lease) Release() {
+// Release gives the lease up for this agent. If it is held and no other agent of the session
+// holds it, last is called before, at a time when nobody can take it; last may remove the folder.
+func (l *Lease) Release(last func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file != nil {
-		l.file.Close()
-		l.file = nil
+	if l.file == nil {
+		return
 	}
+	if steps, err := l.lockSteps(); err == nil {
+		if flock(l.file, unix.LOCK_EX|unix.LOCK_NB) == nil {
+			last()
+		}
+		steps.Close()
+	}
+	l.file.Close()
+	l.file = nil
 }

@@ -1,0 +1,54 @@
+package agent_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// After the last removal nothing of llmhost is left, the agent's own folder included.
+func TestNothingIsLeftAfterTheLastRemoval(t *testing.T) {
+	h := newHost(t)
+	own := filepath.Join(h.stateDir(), "agent", "digest", "llmhost-agent")
+	if err := os.MkdirAll(filepath.Dir(own), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(own, nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	there := func() bool {
+		_, err := os.Stat(h.stateDir())
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+
+	c := h.connectToChange("one")
+	first := c.mustPutFile(file(h.path("first"), "1"))
+	second := c.mustPutFile(file(h.path("second"), "2"))
+	c.mustRemove(claim("File", h.path("first")), first.GetGeneration())
+	if err := c.ends(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(own); err != nil {
+		t.Fatalf("something of ours is still on the host, and the agent is gone: %v", err)
+	}
+
+	c = h.connectToChange("two")
+	waiting := h.connect() // knows the folder and changes something only after it has gone
+	c.mustRemove(claim("File", h.path("second")), second.GetGeneration())
+	if err := c.ends(); err != nil {
+		t.Fatal(err)
+	}
+	if there() {
+		left, _ := os.ReadDir(h.stateDir())
+		t.Fatalf("left in the state folder: %v", left)
+	}
+	if err := waiting.lease("three", 0); err != nil {
+		t.Fatal(err)
+	}
+	waiting.mustPutFile(file(h.path("third"), "3"))
+	if owned := waiting.mustListOwned(); len(owned) != 1 {
+		t.Errorf("the ledger has %v", owned)
+	}
+}
