@@ -45,7 +45,7 @@ func newDriftCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&stack, "stack", "s", "", "the host to look at")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON: stack, host, checkedAt, drifted, findings")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON: stack, host, checkedAt, drifted, findings, roundTrips")
 	return cmd
 }
 
@@ -71,7 +71,9 @@ func observe(cmd *cobra.Command, named string) (drift.Report, error) {
 	if err != nil {
 		return drift.Report{}, fmt.Errorf("could not tell whether %s (%s) is still the machine of its facts file: %w", stack, host, err)
 	}
-	return drift.New(stack, host, started, findings, facts...), nil
+	report := drift.New(stack, host, started, findings, facts...)
+	report.RoundTrips = remote.Shared().RoundTrips()
+	return report, nil
 }
 
 // factFindings asks the host what it is and compares that with its facts file, if there is one.

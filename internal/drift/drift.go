@@ -38,6 +38,8 @@ type Report struct {
 	CheckedAt time.Time `json:"checkedAt"`
 	Drifted   bool      `json:"drifted"`
 	Findings  []Finding `json:"findings"`
+	// RoundTrips is how many calls to the host's agent the look took.
+	RoundTrips uint64 `json:"roundTrips"`
 }
 
 // New makes a report. Extra findings, such as those about facts, come after the resources'.
