@@ -30,7 +30,7 @@ internal/remote/agentbin/bin/llmhost-agent-linux-%.gz: FORCE
 FORCE:
 
 test-deps:
-	@test/deps.sh
+	@$(GO) run ./test/deps
 
 test: test-deps lint ## every test: unit, golden, scripts, architecture, end to end on a VM
 	$(GO) test -timeout 40m ./...

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -38,10 +39,10 @@ var (
 
 const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// Missing says what the lab needs and this machine doesn't have.
-func Missing() []Need {
+// Missing says what the lab, and whoever asks for more, needs and this machine doesn't have.
+func Missing(more ...Need) []Need {
 	var missing []Need
-	for _, n := range needs {
+	for _, n := range slices.Concat(needs, more) {
 		path, err := lookPath(n.Command)
 		if err != nil || n.Command == "busybox" && !static(path) {
 			missing = append(missing, n)

@@ -1,0 +1,26 @@
+// Command deps installs what the tests need from the distribution's packages. It says what and
+// why first, and where it may not install, it says what to run.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/llmhost/llmhost/internal/lab"
+)
+
+func main() {
+	missing := lab.Missing(
+		lab.Need{Command: "sshd", Package: "openssh-server", Why: "answers the SSH tests on loopback"},
+		lab.Need{Command: "ssh-keygen", Package: "openssh-client", Why: "makes their keys"},
+		lab.Need{Command: "systemd-analyze", Package: "systemd", Why: "scores and verifies units"},
+	)
+	if len(missing) == 0 {
+		return
+	}
+	if err := lab.Install(context.Background(), missing, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
