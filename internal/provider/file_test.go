@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
 )
 
 func fileInputs(t *testing.T, path, content string) resource.PropertyMap {
@@ -176,6 +177,23 @@ func TestForcedReplacementKeepsTheFile(t *testing.T) {
 	wantGone(t, path)
 }
 
+// A replacement that is refused before it touched the host has begun nothing. Were it half a
+// success, the engine would delete the old file next, by the very generation that it still has.
+func TestRefusedReplacementKeepsTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	s := newStack(t, realHost(t))
+	old := s.mustUp("File", "a", fileInputs(t, path, "text"), "create")
+	err := s.replace("File", "a", with(fileInputs(t, path, "text"), "owner", str("nobody-of-this-name")))
+	var half *plugin.InitError
+	if err == nil || errors.As(err, &half) {
+		t.Errorf("want a replacement that hasn't begun, got %v", err)
+	}
+	if s.states["a"] != old {
+		t.Error("the state of the old file was replaced")
+	}
+	wantFile(t, path, "text", 0o644)
+}
+
 // A creation that a crash has cut off from the state is found again by its inputs.
 func TestInterruptedCreationIsContinued(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
@@ -197,7 +215,7 @@ func TestPreviewChangesNothing(t *testing.T) {
 	h.forget()
 	s.preview("File", "a", fileInputs(t, path, "text"))
 	s.mustUp("File", "a", fileInputs(t, path, "text"), "create")
-	if got := h.called(); !slices.Equal(got, []string{"AcquireLease", "PutFile"}) {
+	if got := h.called(); !slices.Equal(got, []string{"ListOwned", "AcquireLease", "PutFile"}) {
 		t.Errorf("a preview and a creation called %v", got)
 	}
 	h.forget()

@@ -82,11 +82,12 @@ func (m *middleware) diff(ctx context.Context, req p.DiffRequest) (p.DiffRespons
 
 func (m *middleware) create(ctx context.Context, req p.CreateRequest) (p.CreateResponse, error) {
 	ctx = m.operation(ctx, req.Urn, req.DryRun)
+	id, _ := kinds[kindOf(req.Urn)].id(req.Properties)
+	before := beginningOf(ctx, id)
 	resp, err := m.inner.Create(ctx, req)
 	if err != nil && resp.PartialState == nil {
-		id, _ := kinds[kindOf(req.Urn)].id(req.Properties)
 		err = explain(req.Urn, id, err)
-		generation := begun(ctx, id)
+		generation := before.left(ctx)
 		if generation == nil {
 			return p.CreateResponse{}, err
 		}
