@@ -54,16 +54,19 @@ func (s *Server) PutUnit(ctx context.Context, req *agentpb.PutUnitRequest) (*age
 	if err != nil {
 		return nil, err
 	}
+	p.interrupted = claimed.Interrupted
 	if err := p.install(ctx); err != nil {
-		if now, loadErr := p.files.Load(p.name); loadErr == nil && now.Unit == nil {
+		if !p.spoilt {
 			// An entry that stays is incomplete, which the next run handles.
-			_ = claimed.Abandon()
+			_ = claimed.Revert()
 		}
 		return nil, err
 	}
 	operateErr := p.operate(ctx)
-	if err := claimed.Finish(); err != nil {
-		return nil, err
+	if operateErr == nil || p.settled(ctx) {
+		if err := claimed.Finish(); err != nil {
+			return nil, err
+		}
 	}
 	if operateErr != nil {
 		return nil, s.unitFailed(ctx, p.name, claimed.Generation, operateErr)
@@ -75,10 +78,11 @@ func (s *Server) PutUnit(ctx context.Context, req *agentpb.PutUnitRequest) (*age
 	return &agentpb.PutUnitResponse{Generation: claimed.Generation, Changed: p.changed, State: state}, nil
 }
 
-// exists reports whether a unit of the name is there, be it masked or the distribution's.
-// systemd remembers files that are gone until it reads them again.
+// exists reports whether a unit of the name is there, be it masked or the distribution's, or
+// somebody's drop-in for one that is to come. systemd remembers files that are gone until it
+// reads them again.
 func (p *unitPut) exists() bool {
-	return p.was.Unit != nil || len(p.was.Others) > 0 || p.files.Has(p.state.FragmentPath)
+	return p.was.Unit != nil || len(p.was.Others) > 0 || len(p.was.DropIns) > 0 || p.files.Has(p.state.FragmentPath)
 }
 
 func validUnit(req *agentpb.PutUnitRequest) error {
@@ -132,8 +136,13 @@ type unitPut struct {
 	was   *systemd.Configuration // before
 	state *systemd.State         // before
 
+	// interrupted says that an earlier put was cut off: the unit's process and the links of its
+	// [Install] may be those of an older text.
+	interrupted bool
+
 	rewritten bool // the files were changed
 	changed   bool // anything was
+	spoilt    bool // what was there before could not be put back
 }
 
 // install makes the files right and has systemd read them. If it can't, the old ones come back.
@@ -155,6 +164,7 @@ func (p *unitPut) install(ctx context.Context) error {
 		return err
 	}
 	if restoreErr := p.restore(ctx); restoreErr != nil {
+		p.spoilt = true
 		return errors.Join(err, fmt.Errorf("what was there before could not be put back: %w", restoreErr))
 	}
 	return err
@@ -181,7 +191,8 @@ func (p *unitPut) enable(ctx context.Context) (changed bool, err error) {
 		return false, err
 	}
 	want := p.req.GetEnabled()
-	outdated := now.Enabled && p.was.Exists() && installSection(p.was.Unit.Content) != installSection(p.req.GetContent())
+	outdated := now.Enabled && p.was.Exists() &&
+		(p.interrupted || installSection(p.was.Unit.Content) != installSection(p.req.GetContent()))
 	if now.Enabled == want && !outdated {
 		return false, nil
 	}
@@ -259,7 +270,7 @@ func (p *unitPut) operate(ctx context.Context) error {
 
 func (p *unitPut) run(ctx context.Context, now *systemd.State) error {
 	looping := now.Active == "activating" && now.Sub == "auto-restart"
-	stale := p.rewritten || p.req.GetRestart() || looping
+	stale := p.rewritten || p.interrupted || p.req.GetRestart() || looping
 	job := p.manager.Start
 	switch {
 	case now.Active == "active" && !stale:
@@ -283,6 +294,15 @@ func (p *unitPut) run(ctx context.Context, now *systemd.State) error {
 		return fault.New(agentpb.Reason_UNIT_FAILED, "systemd did not start %s: a condition in its [Unit] section is not met", p.name)
 	}
 	return nil
+}
+
+// settled reports, after an operation that failed, that no process of an older text can be
+// left. Else the claim stays incomplete, so that the next put restarts the unit.
+func (p *unitPut) settled(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	now, err := p.manager.State(ctx, p.name)
+	return err == nil && !now.Runs()
 }
 
 func (p *unitPut) stop(ctx context.Context, now *systemd.State) error {

@@ -32,6 +32,7 @@ type fakeSystemd struct {
 	states     map[string]*systemd.State
 	done       []string
 	failStart  error
+	noJobs     error // jobs end with this and have no effect
 	failReload error
 	badSetting string // the load state of units with this in their text is bad-setting
 }
@@ -95,6 +96,9 @@ func (f *fakeSystemd) Disable(_ context.Context, name string) error {
 }
 
 func (f *fakeSystemd) run(what, name string) error {
+	if f.noJobs != nil {
+		return f.noJobs
+	}
 	return f.change(what, name, f.failStart, func(s *systemd.State) {
 		s.Active, s.Sub = "active", "running"
 		if f.failStart != nil {
@@ -277,6 +281,58 @@ func TestUnitThatLooksOutOfDateIsNotRestarted(t *testing.T) {
 	}
 }
 
+// A deployment that ends between a unit's new text and its restart leaves a process of the old
+// text, which nothing but the ledger tells from one of the new.
+func TestRestartThatWasCutOffIsMadeUpFor(t *testing.T) {
+	h := newUnitHost(t)
+	req := request()
+	req.Claim.Generation = h.mustPut(req, "enable x.service", "reload", "start x.service").GetGeneration()
+	req.Content = strings.Replace(unitText, "a test", "another", 1)
+	h.systemd.noJobs = context.Canceled
+	if _, err := h.PutUnit(t.Context(), req); err == nil {
+		t.Fatal("a restart that did not happen is no error")
+	}
+	h.systemd.noJobs = nil
+	h.systemd.jobs()
+	h.mustPut(req, "disable x.service", "enable x.service", "reload", "restart x.service")
+	h.mustPut(req)
+}
+
+// The process is still that of the text that was put back.
+func TestRefusedTextDoesNotRestartTheOldOne(t *testing.T) {
+	h := newUnitHost(t)
+	req := request()
+	req.Claim.Generation = h.mustPut(req, "enable x.service", "reload", "start x.service").GetGeneration()
+	h.systemd.badSetting = "odd"
+	req.Content = strings.Replace(unitText, "a test", "odd", 1)
+	if _, err := h.PutUnit(t.Context(), req); err == nil {
+		t.Fatal("an odd text was not refused")
+	}
+	h.systemd.jobs()
+	req.Content = unitText
+	if again := h.mustPut(req); again.GetChanged() {
+		t.Errorf("again: %v", again)
+	}
+}
+
+func TestRefusedAdoptionTakesNothing(t *testing.T) {
+	h := newUnitHost(t)
+	h.write("/etc/systemd/system/x.service", "[Service]\nExecStart=/bin/theirs\n")
+	before := h.files()
+	h.systemd.badSetting = "a test"
+	req := request()
+	req.Claim.Adopt = true
+	if _, err := h.PutUnit(t.Context(), req); err == nil {
+		t.Fatal("an odd text was not refused")
+	}
+	h.wantFiles(before)
+	req.Claim.Adopt = false
+	_, err := h.PutUnit(t.Context(), req)
+	if reason, _ := reasonOf(t, err); reason != "NOT_OWNED" {
+		t.Errorf("the unit was taken all the same: %v", err)
+	}
+}
+
 func TestLinksOfAnOldInstallSectionAreRemoved(t *testing.T) {
 	h := newUnitHost(t)
 	req := request()
@@ -355,6 +411,7 @@ func TestForeignUnitIsRefused(t *testing.T) {
 		"a file":           func(h *unitHost) { h.write("/etc/systemd/system/x.service", unitText) },
 		"a mask":           func(h *unitHost) { h.link("/etc/systemd/system/x.service", "/dev/null") },
 		"a transient unit": func(h *unitHost) { h.write("/run/systemd/transient/x.service", unitText) },
+		"a drop-in":        func(h *unitHost) { h.write("/etc/systemd/system/x.service.d/theirs.conf", "[Service]\nNice=5\n") },
 		"the distribution's unit": func(h *unitHost) {
 			h.write("/usr/lib/systemd/system/x.service", unitText)
 			h.systemd.state("x.service").FragmentPath = "/usr/lib/systemd/system/x.service"

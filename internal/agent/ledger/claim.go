@@ -11,8 +11,11 @@ import (
 // Claimed is an entry between the begin of its effect and the end.
 type Claimed struct {
 	Entry
+	// Interrupted says that an earlier effect has begun and nobody knows how far it came.
+	Interrupted bool
+
 	ledger *Ledger
-	fresh  bool // there was no entry before
+	was    *Entry // before, nil when there was no entry
 }
 
 // Begin checks a claim against the ledger and writes it down. exists says whether the thing is
@@ -30,9 +33,10 @@ func (l *Ledger) Begin(c *agentpb.Claim, exists bool, parents []string) (*Claime
 	if err := l.permit(old, c, exists); err != nil {
 		return nil, err
 	}
-	now := &Claimed{ledger: l, fresh: old == nil}
+	now := &Claimed{ledger: l, was: old}
 	if old != nil {
-		now.Entry = *old
+		now.Entry, now.Interrupted = *old, !old.Complete
+		now.CreatedParents = slices.Clone(old.CreatedParents)
 	} else {
 		now.Entry = Entry{Kind: c.GetKind(), ID: c.GetId(), URN: c.GetUrn(), Stack: c.GetStack(), Adopted: exists}
 	}
@@ -90,10 +94,19 @@ func (c *Claimed) Finish() error {
 // Abandon forgets a claim whose effect has failed and left nothing on the host. An entry that
 // was there before stays: what it is for may still exist.
 func (c *Claimed) Abandon() error {
-	if !c.fresh {
+	if c.was != nil {
 		return nil
 	}
 	return c.ledger.remove(&c.Entry)
+}
+
+// Revert puts the ledger back to what it was before a claim whose effect has failed and has
+// left the host as it was.
+func (c *Claimed) Revert() error {
+	if c.was == nil {
+		return c.ledger.remove(&c.Entry)
+	}
+	return c.ledger.write(c.was)
 }
 
 // Release decides about a deletion. It returns the entry of what may be removed, or why
