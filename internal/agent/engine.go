@@ -206,19 +206,11 @@ func (s *Server) ObserveEngine(ctx context.Context, req *agentpb.ObserveEngineRe
 
 // removeEngine removes an engine's folder with all that is in it.
 func (s *Server) removeEngine(_ context.Context, st *state, e *ledger.Entry) (removal, error) {
-	name := filepath.Base(e.ID)
-	done, err := st.removePath(e, durable.Directory, func(d *durable.Dir, _ string) (removal, error) {
-		parent, err := os.OpenRoot(filepath.Dir(e.ID))
-		if err != nil {
-			return removal{}, err
-		}
-		defer parent.Close()
-		for _, leftover := range []string{"." + name + ".part", "." + name + ".tmp"} {
-			if err := parent.RemoveAll(leftover); err != nil {
-				return removal{}, err
-			}
-		}
-		return removal{removed: true}, parent.RemoveAll(name)
+	sweep := func(_ *durable.Dir, name string) error {
+		return removeBeside(e.ID, "."+name+".part", "."+name+".tmp")
+	}
+	done, err := st.removePath(e, durable.Directory, sweep, func(_ *durable.Dir, name string) (removal, error) {
+		return removal{removed: true}, removeBeside(e.ID, name)
 	})
 	if err != nil {
 		return removal{}, err
@@ -227,4 +219,19 @@ func (s *Server) removeEngine(_ context.Context, st *state, e *ledger.Entry) (re
 		return removal{}, fmt.Errorf("remove the manifest of %s: %w", e.ID, err)
 	}
 	return done, nil
+}
+
+// removeBeside removes what is in the folder of a path under these names, with all that is in it.
+func removeBeside(path string, names ...string) error {
+	parent, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	for _, name := range names {
+		if err := parent.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }

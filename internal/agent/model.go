@@ -64,7 +64,7 @@ func (st *state) receiveModel(stream grpc.ClientStreamingServer[agentpb.PutModel
 		return err
 	}
 	defer d.Close()
-	in, err := openIncoming(d, "."+name+".llmhost-part", header.GetSize())
+	in, err := openIncoming(d, incomingModel(name), header.GetSize())
 	if err != nil {
 		return err
 	}
@@ -88,6 +88,9 @@ func (st *state) receiveModel(stream grpc.ClientStreamingServer[agentpb.PutModel
 	}
 	return st.digests().Store(path, is.Identity, header.GetSha256())
 }
+
+// incomingModel is the name under which a model arrives.
+func incomingModel(name string) string { return "." + name + ".llmhost-part" }
 
 // setModelAttributes changes a model's attributes after making sure that it is the model that
 // is meant.
@@ -196,7 +199,8 @@ func (st *state) hashModel(ctx context.Context, d *durable.Dir, name, path strin
 
 // removeModel removes a model and what is remembered of it.
 func (s *Server) removeModel(_ context.Context, st *state, e *ledger.Entry) (removal, error) {
-	done, err := st.removePath(e, durable.Regular, func(d *durable.Dir, name string) (removal, error) {
+	sweep := func(d *durable.Dir, name string) error { return sweepIncoming(d, incomingModel(name)) }
+	done, err := st.removePath(e, durable.Regular, sweep, func(d *durable.Dir, name string) (removal, error) {
 		return removal{removed: true}, d.Remove(name)
 	})
 	if err == nil {

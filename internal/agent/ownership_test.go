@@ -139,6 +139,37 @@ func TestInterruptedCreateIsContinued(t *testing.T) {
 	}
 }
 
+// What a killed agent was writing may be a secret, or as large as a model. Its removal takes it
+// along, also when it never got its name.
+func TestRemovalTakesWhatAKilledAgentHasLeft(t *testing.T) {
+	digest := sum([]byte("an archive"))
+	config := sum([]byte("config"))
+	for name, test := range map[string]struct {
+		kind, id string
+		left     []string
+	}{
+		"file":   {"File", "config", []string{".llmhost-" + config[:12] + "-000000000000"}},
+		"model":  {"Model", "m.gguf", []string{".m.gguf.llmhost-part"}},
+		"engine": {"Engine", digest, []string{"." + digest + ".part", "." + digest + ".tmp/bin/half"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			claim := claim(test.kind, h.path(test.id))
+			killed, err := ledger.Open(filepath.Join(h.stateDir(), "owned")).Begin(claim, false, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, file := range test.left {
+				mustWrite(t, h.path(file), "half")
+			}
+			mustWrite(t, h.path("other"), "")
+			c := h.connectToChange("s")
+			c.mustRemove(claim, killed.Generation)
+			onlyEntries(t, h.path(""), "other")
+		})
+	}
+}
+
 func TestLedgerIsForRootAlone(t *testing.T) {
 	h := newHost(t)
 	c := h.connectToChange("s")

@@ -66,14 +66,19 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 
 // removeFile removes a file, and nothing that has taken its place.
 func (s *Server) removeFile(_ context.Context, st *state, e *ledger.Entry) (removal, error) {
-	return st.removePath(e, durable.Regular, func(d *durable.Dir, name string) (removal, error) {
+	sweep := func(d *durable.Dir, name string) error {
+		d.Sweep(name)
+		return nil
+	}
+	return st.removePath(e, durable.Regular, sweep, func(d *durable.Dir, name string) (removal, error) {
 		return removal{removed: true}, d.Remove(name)
 	})
 }
 
 // removeDirectory removes a folder only when it is empty.
 func (s *Server) removeDirectory(_ context.Context, st *state, e *ledger.Entry) (removal, error) {
-	return st.removePath(e, durable.Directory, func(d *durable.Dir, name string) (removal, error) {
+	nothing := func(*durable.Dir, string) error { return nil }
+	return st.removePath(e, durable.Directory, nothing, func(d *durable.Dir, name string) (removal, error) {
 		err := d.RemoveDirectory(name)
 		switch {
 		case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST):
@@ -86,9 +91,10 @@ func (s *Server) removeDirectory(_ context.Context, st *state, e *ledger.Entry) 
 	})
 }
 
-// removePath opens the folder of what an entry is about, makes sure that it is still of the
-// type that was put there, removes it, and then the folders that were made for it.
-func (st *state) removePath(e *ledger.Entry, want string, remove func(*durable.Dir, string) (removal, error)) (removal, error) {
+// removePath opens the folder of what an entry is about, sweeps out what a killed agent has left
+// there, makes sure that the thing is still of the type that was put there, removes it, and then
+// the folders that were made for it.
+func (st *state) removePath(e *ledger.Entry, want string, sweep func(*durable.Dir, string) error, remove func(*durable.Dir, string) (removal, error)) (removal, error) {
 	d, name, err := durable.Parent(e.ID)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		st.removeParents(e)
@@ -98,6 +104,9 @@ func (st *state) removePath(e *ledger.Entry, want string, remove func(*durable.D
 		return removal{}, fault.OfPath("remove", e.ID, err)
 	}
 	defer d.Close()
+	if err := sweep(d, name); err != nil {
+		return removal{}, fault.OfPath("remove what is left of", e.ID, err)
+	}
 	is, err := d.Lstat(name)
 	if err != nil {
 		return removal{}, fault.OfPath("remove", e.ID, err)

@@ -99,7 +99,7 @@ func (d *Dir) OpenFile(name string) (*os.File, *Info, error) {
 // Replace puts a file in place of whatever is there. write gets the new file, which has no
 // name that anybody looks for yet.
 func (d *Dir) Replace(name string, a Attributes, write func(*os.File) error) error {
-	d.sweep(name)
+	d.Sweep(name)
 	temporary := temporaryPrefix(name) + random()
 	f, err := d.CreateNew(temporary)
 	if err != nil {
@@ -204,8 +204,8 @@ func (a Attributes) SetOn(f *os.File) error {
 	return nil
 }
 
-// sweep removes what a killed Replace of the same name has left.
-func (d *Dir) sweep(name string) {
+// Sweep removes what a killed Replace of the same name has left.
+func (d *Dir) Sweep(name string) {
 	folder, err := Open(d.path)
 	if err != nil {
 		return
