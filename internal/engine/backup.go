@@ -219,9 +219,13 @@ func (e Environment) Restore(path, secret string, force bool) (kept []string, er
 		if err := os.Rename(e.StateDir, e.StateDir+suffix); err != nil {
 			return kept, err
 		}
-		if sameState == different {
+		empty, err := e.holdsNothing(e.StateDir + suffix)
+		if err != nil {
+			return kept, err
+		}
+		if !empty {
 			kept = append(kept, e.StateDir+suffix)
-		} else if err := os.RemoveAll(e.StateDir + suffix); err != nil { // it held nothing
+		} else if err := os.RemoveAll(e.StateDir + suffix); err != nil {
 			return kept, err
 		}
 	}
@@ -348,10 +352,21 @@ func (e Environment) sameState(staged string) (likeness, error) {
 	return same, nil
 }
 
+// holdsNothing reports whether a state folder is as Pulumi makes it. One without a stack can
+// hold the history and the backup copies of a stack that was removed.
+func (e Environment) holdsNothing(dir string) (bool, error) {
+	empty := true
+	err := e.walkState(dir, func(name string, _ []byte) error {
+		empty = empty && name == ".pulumi/meta.yaml"
+		return nil
+	})
+	return empty, err
+}
+
 func (e Environment) stackDigests(dir string) (map[string][sha256.Size]byte, error) {
 	sums := map[string][sha256.Size]byte{}
 	err := e.walkState(dir, func(name string, content []byte) error {
-		if strings.HasPrefix(name, ".pulumi/stacks/") && strings.HasSuffix(name, ".json") {
+		if strings.HasPrefix(name, ".pulumi/stacks/") && isCheckpoint(name) {
 			sums[name] = sha256.Sum256(content)
 		}
 		return nil

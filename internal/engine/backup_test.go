@@ -101,6 +101,48 @@ func TestRestoreKeepsADifferentState(t *testing.T) {
 	}
 }
 
+// Pulumi can be told to compress the state, which is as much of a state.
+func TestRestoreKeepsACompressedState(t *testing.T) {
+	p := newProject(t, note{Name: "a", Path: "a", Text: "A"})
+	p.env = append(p.env, "PULUMI_DIY_BACKEND_GZIP=true")
+	p.up()
+	e := p.environment()
+	file := filepath.Join(t.TempDir(), "backup.age")
+	if err := e.Backup(file, "p"); err != nil {
+		t.Fatal(err)
+	}
+	p.declare(note{Name: "a", Path: "a", Text: "B"})
+	p.up()
+	if _, ok := p.stateFiles()["/state/.pulumi/stacks/engine-test/dev.json.gz"]; !ok {
+		t.Fatal("the state is not compressed")
+	}
+	if _, err := e.Restore(file, "p", false); !errors.Is(err, engine.ErrDifferent) {
+		t.Errorf("restore over a different state: %v", err)
+	}
+}
+
+// What is left of a stack that was removed may be all that is left of it.
+func TestRestoreKeepsTheCopiesOfARemovedStack(t *testing.T) {
+	p := newProject(t, note{Name: "a", Path: "a", Text: "A"})
+	p.up()
+	e := p.environment()
+	file := filepath.Join(t.TempDir(), "backup.age")
+	if err := e.Backup(file, "p"); err != nil {
+		t.Fatal(err)
+	}
+	p.must("stack", "rm", "-s", "dev", "--yes", "--force")
+	left := p.stateFiles()
+	kept, err := e.Restore(file, "p", false)
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("restore: %v, kept %v", err, kept)
+	}
+	for name, content := range left {
+		if now, err := os.ReadFile(filepath.Join(kept[0], strings.TrimPrefix(name, "/state"))); err != nil || string(now) != content {
+			t.Errorf("%s was not kept: %v", name, err)
+		}
+	}
+}
+
 // A damaged backup changes nothing.
 func TestRestoreOfADamagedBackup(t *testing.T) {
 	p := newProject(t, note{Name: "a", Path: "a", Text: "A"})

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"github.com/pulumi/pulumi/pkg/v3/secrets/passphrase"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/diag"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/diag/colors"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/encoding"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 )
 
@@ -121,7 +121,7 @@ func (e Environment) salts(stack string) ([]salt, error) {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
-			if err != nil || d.IsDir() || filepath.Ext(path) != ".json" {
+			if err != nil || d.IsDir() || !isCheckpoint(path) {
 				return err
 			}
 			value, err := checkpointSalt(path)
@@ -152,6 +152,15 @@ func (e Environment) salts(stack string) ([]salt, error) {
 	return found, nil
 }
 
+// isCheckpoint reports whether a file of the state is a stack's and not a copy of it. Pulumi
+// compresses it when it is told to (PULUMI_DIY_BACKEND_GZIP and PULUMI_DIY_BACKEND_ZSTD).
+func isCheckpoint(path string) bool {
+	for _, compressed := range []string{encoding.GZIPExt, encoding.ZSTDExt} {
+		path = strings.TrimSuffix(path, compressed)
+	}
+	return filepath.Ext(path) == encoding.JSONExt
+}
+
 func checkpointSalt(path string) (string, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -169,7 +178,7 @@ func checkpointSalt(path string) (string, error) {
 			} `json:"latest"`
 		} `json:"checkpoint"`
 	}
-	if err := json.Unmarshal(raw, &state); err != nil {
+	if err := encoding.Compress(encoding.JSON, encoding.DetectCompression(raw)).Unmarshal(raw, &state); err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
 	if l := state.Checkpoint.Latest; l != nil && l.Secrets != nil && l.Secrets.Type == passphrase.Type {

@@ -98,9 +98,25 @@ func TestMovedProjectKeepsItsKey(t *testing.T) {
 
 // A state without its key is not answered by a new key, but by an error that names both places.
 func TestLostKey(t *testing.T) {
-	t.Parallel()
+	for name, compression := range map[string]string{"plain": "", "compressed": "PULUMI_DIY_BACKEND_ZSTD=true"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testLostKey(t, compression)
+		})
+	}
+}
+
+func testLostKey(t *testing.T, compression string) {
 	p := newProject(t, note{Name: "a", Path: "a", Text: "A", Secret: "s3cret"})
+	if compression != "" {
+		p.env = append(p.env, compression)
+	}
 	p.up()
+	// The stack's settings show the key, too, and aren't needed for that.
+	settings := filepath.Join(p.dir, "stacks", "Pulumi.dev.yaml")
+	if err := os.Rename(settings, settings+".aside"); err != nil {
+		t.Fatal(err)
+	}
 	key := p.keys()[0]
 	if err := os.Remove(key); err != nil {
 		t.Fatal(err)
@@ -110,6 +126,9 @@ func TestLostKey(t *testing.T) {
 		if r.code == 0 || !strings.Contains(r.stderr, part) {
 			t.Errorf("up without the key ended with %d and does not say %q:\n%s", r.code, part, r.all())
 		}
+	}
+	if err := os.Rename(settings+".aside", settings); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.WriteFile(key, []byte("another\n"), 0o600); err != nil {
 		t.Fatal(err)
