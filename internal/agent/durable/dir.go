@@ -2,8 +2,8 @@
 // either what was there before or all of what was to be there.
 //
 // Everything happens relative to an open folder and never through a symbolic link as the last
-// part of a path: the agent is root, and a link in a folder that somebody else may write must
-// not lead it to another file.
+// part of a path, nor through somebody else's before that: the agent is root, and a link in a
+// folder that somebody else may write must not lead it to another file.
 package durable
 
 import (
@@ -29,15 +29,6 @@ type Attributes struct {
 type Dir struct {
 	f    *os.File
 	path string
-}
-
-// Open opens a folder.
-func Open(path string) (*Dir, error) {
-	f, err := os.OpenFile(path, unix.O_DIRECTORY|os.O_RDONLY, 0)
-	if err != nil {
-		return nil, err
-	}
-	return &Dir{f: f, path: path}, nil
 }
 
 // Parent opens the folder of a path, and returns the path's last part.
