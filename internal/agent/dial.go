@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -39,6 +40,8 @@ func (s *Server) Dial(stream grpc.BidiStreamingServer[agentpb.DialData, agentpb.
 	var once sync.Once
 	closeConn := func() { once.Do(func() { conn.Close() }) }
 	defer closeConn()
+	// A client that is gone reads no answer, and the server may be silent for long.
+	defer context.AfterFunc(stream.Context(), closeConn)()
 
 	go func() {
 		if !send(stream, conn, first.GetData()) {

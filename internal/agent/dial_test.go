@@ -1,11 +1,18 @@
 package agent_test
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/llmhost/llmhost/internal/agent"
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 )
 
@@ -59,6 +66,65 @@ func TestDialCopiesBothWays(t *testing.T) {
 	}
 	if want := "FIRST " + strings.ToUpper(sent); got.String() != want {
 		t.Errorf("got %d bytes, want %d", got.Len(), len(want))
+	}
+}
+
+// silentClient has sent a request and the end of its direction, and then waits.
+type silentClient struct {
+	grpc.ServerStream
+	ctx  context.Context
+	sent []*agentpb.DialData
+}
+
+func (s *silentClient) Context() context.Context     { return s.ctx }
+func (s *silentClient) SendHeader(metadata.MD) error { return nil }
+func (s *silentClient) Send(*agentpb.DialData) error { return nil }
+func (s *silentClient) Recv() (*agentpb.DialData, error) {
+	if len(s.sent) == 0 {
+		return nil, io.EOF
+	}
+	first := s.sent[0]
+	s.sent = s.sent[1:]
+	return first, nil
+}
+
+// A client that has sent all that it had and then goes takes its connection along, also while
+// the server is silent: it computes an answer for nobody.
+func TestDialEndsWithItsClient(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	read, end := make(chan error, 1), make(chan struct{})
+	defer close(end)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			read <- err
+			return
+		}
+		defer conn.Close()
+		_, err = io.ReadAll(conn)
+		read <- err
+		<-end
+	}()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	client := &silentClient{ctx: ctx, sent: []*agentpb.DialData{{Address: "tcp:" + l.Addr().String(), Data: []byte("request")}}}
+	ended := make(chan error, 1)
+	go func() { ended <- agent.NewServer(agent.Options{StateDir: t.TempDir()}).Dial(client) }()
+	if err := <-read; err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the connection is still there")
 	}
 }
 
