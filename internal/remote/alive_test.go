@@ -145,8 +145,12 @@ func agentOf(t *testing.T, state string) int {
 
 // The scripts must mean the same to every shell that is /bin/sh somewhere.
 func TestScriptsInEveryShell(t *testing.T) {
+	launcherScript, err := launcher()
+	if err != nil {
+		t.Fatal(err)
+	}
 	scripts := map[string]string{
-		"greet": greetScript, "start": startScript, "launcher": launcher(),
+		"greet": greetScript, "start": startScript, "launcher": launcherScript,
 		"ascend": ascendScript, "prepare": prepareScript,
 	}
 	tried := 0

@@ -1,10 +1,10 @@
 # Sent to /bin/sh as the login user: says what this machine is, then becomes root.
-# $1 is 1 when the agent is to run as the login user itself.
+# $1 is 1 when the agent is to run as the login user itself, $2 the launcher of a prepared host.
 llmhost_greet() {
 	PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/wrappers/bin:/run/current-system/sw/bin
 	LC_ALL=C
 	export PATH LC_ALL
-	launcher=/usr/local/lib/llmhost/agent-start
+	launcher=$2
 	uid=$(id -u)
 	if [ "$1" = 1 ] || [ "$uid" = 0 ]; then
 		way=shell

@@ -49,6 +49,10 @@ func Prepare(ctx context.Context, admin Target, o Options, p Preparation) error 
 	if !userName.MatchString(p.User) || p.User == "root" {
 		return newError(ErrTarget, admin.HostID, "bootstrap", fmt.Sprintf("%q can't be the deploy user's name", p.User), "use lower-case letters, digits, '_' and '-'", nil)
 	}
+	files, err := filesFor(p.User)
+	if err != nil {
+		return newError(ErrTarget, admin.HostID, "bootstrap", "the files for the host can't be made: "+err.Error(), "", err)
+	}
 	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(p.PublicKey))
 	if err != nil {
 		return newError(ErrTarget, admin.HostID, "bootstrap", "the public key is none", "it looks like: ssh-ed25519 AAAA…", err)
@@ -84,7 +88,7 @@ func Prepare(ctx context.Context, admin Target, o Options, p Preparation) error 
 	}
 	defer d.watch.stop()
 	public := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
-	if err := d.prepare(ctx, admin, p, public); err != nil {
+	if err := d.prepare(ctx, admin, p, public, files); err != nil {
 		if ctx.Err() != nil {
 			return cancelled(ctx, host, "bootstrap")
 		}
@@ -93,8 +97,19 @@ func Prepare(ctx context.Context, admin Target, o Options, p Preparation) error 
 	return nil
 }
 
+// prepared are the files that a preparation places.
+type prepared struct{ rule, launcher string }
+
+func filesFor(user string) (files prepared, err error) {
+	if files.rule, err = sudoRule(user); err != nil {
+		return files, err
+	}
+	files.launcher, err = launcher()
+	return files, err
+}
+
 // prepare is the conversation with the two scripts.
-func (d *dialogue) prepare(ctx context.Context, admin Target, p Preparation, public string) error {
+func (d *dialogue) prepare(ctx context.Context, admin Target, p Preparation, public string, files prepared) error {
 	d.send(ascendScript + "llmhost_ascend \"$(cat <<'LLMHOST_PREPARE'\n" + prepareScript + "LLMHOST_PREPARE\n)\"\n")
 	for {
 		line, err := d.next()
@@ -113,8 +128,8 @@ func (d *dialogue) prepare(ctx context.Context, admin Target, p Preparation, pub
 			}
 			d.send(word + "\n")
 		case "admin":
-			script := launcher()
-			d.send(fmt.Sprintf("LLMHOST-BEGIN\n%s\n%s\n%d\n%s", p.User, public, len(script), script))
+			d.send(fmt.Sprintf("LLMHOST-BEGIN\n%s\n%s\n%sLLMHOST-END\n%s\n%d\n%s",
+				p.User, public, files.rule, LauncherPath, len(files.launcher), files.launcher))
 		case "step":
 			did, what, _ := strings.Cut(rest, " ")
 			p.Step(did == "made", what)

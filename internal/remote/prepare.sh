@@ -15,8 +15,15 @@ fail() {
 while IFS= read -r line && [ "$line" != LLMHOST-BEGIN ]; do :; done
 IFS= read -r user
 IFS= read -r key
+rule_text=
+while IFS= read -r line && [ "$line" != LLMHOST-END ]; do
+	rule_text="$rule_text$line
+"
+done
+IFS= read -r launcher
 IFS= read -r size
 case $user in "" | [!a-z_]* | *[!a-z0-9_-]*) fail "text the user name is not usable" ;; esac
+case $launcher in /*/*) ;; *) fail "text the launcher's path is not usable" ;; esac
 case $size in "" | *[!0-9]*) fail "text the launcher's size is not a number" ;; esac
 
 for tool in useradd runuser getent sudo visudo mktemp head cmp install sha256sum; do
@@ -47,28 +54,24 @@ output=$(printf '%s\n' "$key" | runuser -u "$user" -- /bin/sh -c '
 say "step $output key of $user in its authorized_keys (commands only: no terminal, no forwarding)"
 
 # The one program that the user may run as root.
-folder=/usr/local/lib/llmhost
+folder=${launcher%/*}
 install -d -o root -g root -m 0755 "$folder" || fail "text the folder $folder was not made"
 new=$(mktemp "$folder/.agent-start.XXXXXX") || fail "text nothing can be written to $folder"
 head -c "$size" >"$new"
-if cmp -s "$new" "$folder/agent-start" && [ "$(stat -c %u:%a "$folder/agent-start")" = 0:755 ]; then
+if cmp -s "$new" "$launcher" && [ "$(stat -c %u:%a "$launcher")" = 0:755 ]; then
 	rm -f "$new"
-	say "step kept launcher $folder/agent-start"
+	say "step kept launcher $launcher"
 else
-	chown root:root "$new" && chmod 0755 "$new" && mv -f "$new" "$folder/agent-start" || fail "text the launcher was not written"
-	say "step made launcher $folder/agent-start"
+	chown root:root "$new" && chmod 0755 "$new" && mv -f "$new" "$launcher" || fail "text the launcher was not written"
+	say "step made launcher $launcher"
 fi
 
-# The rule. The empty argument list allows the program without arguments alone. A name with
-# a dot is ignored by sudo, so the file takes effect only after it was checked.
+# The rule. A name with a dot is ignored by sudo, so the file takes effect only after it was
+# checked.
 rule=/etc/sudoers.d/llmhost
 [ "$user" = llmhost ] || rule=/etc/sudoers.d/llmhost-$user
 new=/etc/sudoers.d/.llmhost.new
-cat >"$new" <<RULE
-# Written by llmhost bootstrap. $user deploys with llmhost: the launcher starts llmhost's
-# agent as root. Whoever holds this user's key can thereby do everything on this machine.
-$user ALL=(root) NOPASSWD: $folder/agent-start ""
-RULE
+printf %s "$rule_text" >"$new" || fail "text the rule was not written"
 chmod 0440 "$new"
 if ! output=$(visudo -cf "$new" 2>&1); then
 	rm -f "$new"
@@ -83,8 +86,8 @@ else
 		rm -f "$rule"
 		fail "text visudo -c refuses the configuration with the rule, which was removed again: $output"
 	fi
-	say "step made sudo rule $rule: $user may run $folder/agent-start as root, and nothing else"
+	say "step made sudo rule $rule: $user may run $launcher as root, and nothing else"
 fi
-runuser -u "$user" -- sudo -n -l "$folder/agent-start" >/dev/null 2>&1 ||
+runuser -u "$user" -- sudo -n -l "$launcher" >/dev/null 2>&1 ||
 	fail "text the rule $rule has no effect: does /etc/sudoers include /etc/sudoers.d?"
 say "done"

@@ -15,8 +15,8 @@ import (
 	"github.com/llmhost/llmhost/internal/remote/agentbin"
 )
 
-// The scripts are fixed. What is added to them is a digest in hex, a size, a flag, and a
-// state folder that statePath has let through.
+// The scripts are fixed. What is added to them is a digest in hex, a size, a flag, the
+// launcher's path, and a state folder that statePath has let through.
 var (
 	//go:embed greet.sh
 	greetScript string
@@ -103,7 +103,7 @@ func (d *dialogue) run(ctx context.Context) error {
 	if d.options.Unprivileged {
 		stay, fallback = "1", "0"
 	}
-	d.send(greetScript + "llmhost_greet " + stay + "\n")
+	d.send(greetScript + "llmhost_greet " + stay + " " + LauncherPath + "\n")
 	binary, err := d.greeted(ctx)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/llmhost/llmhost/internal/lab"
 	"github.com/llmhost/llmhost/internal/remote"
 	"github.com/llmhost/llmhost/internal/remote/remotetest"
+	"github.com/llmhost/llmhost/templates"
 )
 
 // guest is a virtual machine with a real sudo.
@@ -161,6 +162,13 @@ func (g guest) prepare(t *testing.T) {
 	}
 	if got := g.run(t, "stat -c '%U %a' "+remote.LauncherPath+" "+path.Dir(remote.LauncherPath)+" /etc/sudoers.d/llmhost"); got != "root 755\nroot 755\nroot 440\n" {
 		t.Errorf("owners and modes:\n%s", got)
+	}
+	rule, err := templates.SudoRule{User: "llmhost", Launcher: remote.LauncherPath}.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(rule, g.run(t, "cat /etc/sudoers.d/llmhost")); diff != "" {
+		t.Errorf("the sudo rule on the host: %s", diff)
 	}
 	if got := g.run(t, "passwd -S llmhost"); !strings.HasPrefix(got, "llmhost L ") {
 		t.Errorf("the deploy user has a password: %s", got)

@@ -49,7 +49,7 @@ var rules = []rule{
 	{
 		name:      "the provider knows no component",
 		in:        []string{"internal/provider"},
-		forbidden: []string{module + "components", module + "stacks", module + "templates", module + "internal/hostfile"},
+		forbidden: []string{module + "components", module + "stacks", module + "internal/hostfile"},
 		deep:      true,
 		why:       "the provider decides what must change and never what a unit or a file says",
 	},
@@ -66,6 +66,19 @@ var rules = []rule{
 		forbidden: []string{module, pulumiSDK, pulumiEngine, dbus},
 		deep:      true,
 		why:       "rendering a unit needs neither Pulumi nor a host, and knows nothing of what the unit is for",
+	},
+	{
+		name:      "a template is a text and its values",
+		in:        []string{"templates"},
+		forbidden: []string{module, pulumiSDK, pulumiEngine, goph, ssh, dbus},
+		deep:      true,
+		why:       "what is placed on a host is reviewed as a file, so that whoever fills it decides nothing but the values",
+	},
+	{
+		name:      "templates are filled where they are placed",
+		except:    []string{"internal/remote"},
+		forbidden: []string{module + "templates"},
+		why:       "a preparation places them before there is a provider; what the provider manages is rendered by components, where a preview shows it",
 	},
 	{
 		name:      "one door to a host",
