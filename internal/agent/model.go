@@ -86,7 +86,8 @@ func (st *state) receiveModel(stream grpc.ClientStreamingServer[agentpb.PutModel
 	if err != nil {
 		return err
 	}
-	return st.digests().Store(path, is.Identity, header.GetSha256())
+	st.digests().Store(path, is.Identity, header.GetSha256())
+	return nil
 }
 
 // incomingModel is the name under which a model arrives.
@@ -128,7 +129,8 @@ func (st *state) setModelAttributes(ctx context.Context, path, sha256Hex string,
 			return false, err
 		}
 	}
-	return changed, st.digests().Store(path, is.Identity, sum)
+	st.digests().Store(path, is.Identity, sum)
+	return changed, nil
 }
 
 // ObserveModel describes a model. A file that nothing has touched since it was last hashed
@@ -192,7 +194,7 @@ func (st *state) hashModel(ctx context.Context, d *durable.Dir, name, path strin
 		return "", err
 	}
 	if remember && before.Identity == after.Identity {
-		return sum, st.digests().Store(path, after.Identity, sum)
+		st.digests().Store(path, after.Identity, sum)
 	}
 	return sum, nil
 }

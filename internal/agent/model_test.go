@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +145,26 @@ func waitFor(t *testing.T, what string, is func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}
+	}
+}
+
+// A digest that can't be remembered (the disk is full, or read-only) is computed again.
+func TestModelWithoutAMemoryForDigests(t *testing.T) {
+	h := newHost(t)
+	c := h.connectToChange("s")
+	mustWrite(t, filepath.Join(h.stateDir(), "digests"), "a file, so that nothing can be put there")
+	path := h.path("m.gguf")
+	header := modelHeader(path, weights)
+	put, err := c.pushModel(header, weights)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen := c.observeModel(path, false); seen.GetSha256() != sum(weights) || seen.GetFromCache() || !seen.GetOwned().GetComplete() {
+		t.Errorf("seen: %v", seen)
+	}
+	header.Claim.Generation, header.AttributesOnly, header.Mode = put.GetGeneration(), true, 0o600
+	if again, err := c.pushModel(header, nil); err != nil || !again.GetChanged() {
+		t.Error(again, err)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -47,17 +46,18 @@ func (c Cache) Find(path string, id durable.Identity) (sum string, found bool) {
 	return r.SHA256, true
 }
 
-// Store remembers a digest.
-func (c Cache) Store(path string, id durable.Identity, sum string) error {
+// Store remembers a digest. One that can't be remembered, on a disk that is full or read-only, is
+// computed again when it is needed.
+func (c Cache) Store(path string, id durable.Identity, sum string) {
 	content, err := json.Marshal(record{Path: path, Identity: id, SHA256: sum})
 	if err != nil {
-		return err
+		return
 	}
 	if err := os.MkdirAll(string(c), 0o700); err != nil {
-		return fmt.Errorf("make the folder of digests: %w", err)
+		return
 	}
 	a := durable.Attributes{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o600}
-	return durable.WriteFile(c.file(path), append(content, '\n'), a)
+	_ = durable.WriteFile(c.file(path), append(content, '\n'), a)
 }
 
 // Forget drops what is remembered of a path.
