@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,14 +112,36 @@ func (s *Server) vanish() {
 	if left, err := s.state.ledger.List(); err != nil || len(left) > 0 {
 		return
 	}
-	for _, name := range []string{"owned", "digests", "engines", "agent", "lease", "lease.lock"} {
-		if err := os.RemoveAll(filepath.Join(s.state.dir, name)); err != nil {
-			s.log.Warn("what is no longer needed could not be removed", "error", err)
+	for _, own := range stateFiles {
+		dir := filepath.Join(s.state.dir, own.folder)
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue // nothing was kept there
 		}
+		for _, e := range entries {
+			if !own.names.MatchString(e.Name()) {
+				continue
+			}
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+				s.log.Warn("what is no longer needed could not be removed", "error", err)
+			}
+		}
+		_ = os.Remove(dir) // what somebody else has put there keeps it
 	}
-	// Only when they are empty: what somebody else has put there stays.
-	_ = os.Remove(s.state.dir)
-	_ = os.Remove(s.servers.SocketDir)
+	_ = os.Remove(s.servers.SocketDir) // likewise
+}
+
+// stateFiles are what llmhost keeps in the state folder. The folder need not be its alone, so
+// that only what is sure to be its own is removed.
+var stateFiles = []struct {
+	folder string
+	names  *regexp.Regexp
+}{
+	{"owned", regexp.MustCompile(`^([A-Za-z]+-[0-9a-f]{32}\.json|\.llmhost-[0-9a-f-]+)$`)},
+	{"digests", regexp.MustCompile(`^([0-9a-f]{32}\.json|\.llmhost-[0-9a-f-]+)$`)},
+	{"engines", regexp.MustCompile(`^([A-Za-z]+-[0-9a-f]{32}\.json|\.llmhost-[0-9a-f-]+)$`)},
+	{"agent", regexp.MustCompile(`^[0-9a-f]{64}$`)},
+	{".", regexp.MustCompile(`^(verify-[0-9]+|lease|lease\.lock)$`)},
 }
 
 func newState(dir string) *state {

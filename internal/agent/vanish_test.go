@@ -5,13 +5,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 )
 
 // After the last removal nothing of llmhost is left, the agent's own folder included.
 func TestNothingIsLeftAfterTheLastRemoval(t *testing.T) {
 	h := newHost(t)
-	own := filepath.Join(h.stateDir(), "agent", "digest", "llmhost-agent")
+	own := filepath.Join(h.stateDir(), "agent", strings.Repeat("0a", 32), "llmhost-agent")
 	if err := os.MkdirAll(filepath.Dir(own), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -50,5 +52,37 @@ func TestNothingIsLeftAfterTheLastRemoval(t *testing.T) {
 	waiting.mustPutFile(file(h.path("third"), "3"))
 	if owned := waiting.mustListOwned(); len(owned) != 1 {
 		t.Errorf("the ledger has %v", owned)
+	}
+}
+
+// A state folder that is not llmhost's alone keeps what is not llmhost's, whatever its name.
+func TestWhatIsNotOursIsLeft(t *testing.T) {
+	h := newHost(t)
+	theirs := []string{"engines/diesel", "agent/smith/notes", "digests/daily", "owned/house", "notes"}
+	for _, file := range theirs {
+		mustWrite(t, filepath.Join(h.stateDir(), file), "theirs")
+	}
+	mustWrite(t, filepath.Join(h.stateDir(), "agent", strings.Repeat("0a", 32), "llmhost-agent"), "")
+	mustWrite(t, filepath.Join(h.stateDir(), "verify-123/x.service"), "") // of a killed agent
+	c := h.connectToChange("s")
+	header := engineHeader(h.path("engines"), engine())
+	put, err := c.pushEngine(header, engine())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.mustRemove(header.Claim, put.GetGeneration())
+	if err := c.ends(); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	err = filepath.WalkDir(h.stateDir(), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			left = append(left, strings.TrimPrefix(path, h.stateDir()+"/"))
+		}
+		return err
+	})
+	slices.Sort(theirs)
+	if err != nil || !slices.Equal(left, theirs) {
+		t.Errorf("left: %q, %v", left, err)
 	}
 }
