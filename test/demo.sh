@@ -9,7 +9,15 @@ bold= plain=
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 started=$SECONDS
 step() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
-run()  { printf '%s$ %s%s\n' "$bold" "$*" "$plain"; "$@"; }
+run() { # prints a command as it would be typed, and runs it
+  local word line=
+  for word in "$@"; do
+    case $word in *[!A-Za-z0-9_./=-]*) word="\"$word\"" ;; esac
+    line+=" $word"
+  done
+  printf '%s$%s%s\n' "$bold" "$line" "$plain"
+  "$@"
+}
 
 step "1. A throwaway VM to be the host (the first time builds its image from Debian packages: some 5 minutes)"
 run llmhost lab up

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -115,6 +116,9 @@ func (w *wait) until(ctx context.Context) (reasons []string, err error) {
 			}
 			asking = false
 			progress = err.Error()
+			if errors.Is(err, fs.ErrNotExist) {
+				progress = "waiting for its socket"
+			}
 		case <-look.C:
 			continue
 		}

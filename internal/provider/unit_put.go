@@ -83,6 +83,7 @@ func awaitReady(ctx context.Context, h Host, in SystemdUnitArgs, rec Recorded) (
 			err = errors.New("the agent stopped watching the unit without a result")
 		case err != nil:
 		case event.GetReady():
+			progressf(ctx, "%s: its server has answered", in.Name)
 			return SystemdUnitState{in, rec}, nil
 		case event.GetDone():
 			return halfway(in, rec, stateNotReady, event.GetReasons()...)
