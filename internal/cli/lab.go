@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/llmhost/llmhost/internal/atomicfile"
 	"github.com/llmhost/llmhost/internal/lab"
 	"github.com/llmhost/llmhost/internal/testmodel"
 )
@@ -312,20 +313,13 @@ func copyFile(to, from string) error {
 		return err
 	}
 	defer in.Close()
-	out, err := os.CreateTemp(filepath.Dir(to), "."+filepath.Base(to)+".*")
+	out, err := atomicfile.Create(to)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(out.Name()) // fails after the rename, as it should
-	_, err = io.Copy(out, in)
-	if err == nil {
-		err = out.Sync()
-	}
-	if closeErr := out.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
+	defer out.Discard()
+	if _, err := io.Copy(out, in); err != nil {
 		return err
 	}
-	return os.Rename(out.Name(), to)
+	return out.Replace()
 }

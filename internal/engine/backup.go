@@ -16,6 +16,8 @@ import (
 	"filippo.io/age"
 
 	"github.com/pulumi/pulumi/pkg/v3/secrets/passphrase"
+
+	"github.com/llmhost/llmhost/internal/atomicfile"
 )
 
 // The names in a backup: what is below the state folder, and the key.
@@ -65,7 +67,7 @@ func (e Environment) Backup(path, secret string) error {
 	if err != nil {
 		return fmt.Errorf("reading what is to be backed up: %w", err)
 	}
-	if err := replaceFile(path, archive.Bytes()); err != nil {
+	if err := atomicfile.Write(path, archive.Bytes()); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	return nil
@@ -232,7 +234,7 @@ func (e Environment) Restore(path, secret string, force bool) (kept []string, er
 	if err := os.Rename(staged, e.StateDir); err != nil {
 		return kept, fmt.Errorf("restoring the state: %w", err)
 	}
-	return kept, syncDir(filepath.Dir(e.StateDir))
+	return kept, atomicfile.SyncDir(filepath.Dir(e.StateDir))
 }
 
 // unpack decrypts a backup and writes its state into a new folder beside the state's.
@@ -386,17 +388,4 @@ func (e Environment) sameKey(key []byte) (likeness, error) {
 	default:
 		return different, nil
 	}
-}
-
-// replaceFile writes a private file at once and whole, over an old one if there is one.
-func replaceFile(path string, content []byte) error {
-	temp, err := writeTemp(path, content)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(temp, path); err != nil {
-		_ = os.Remove(temp)
-		return err
-	}
-	return syncDir(filepath.Dir(path))
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/diag/colors"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/encoding"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
+
+	"github.com/llmhost/llmhost/internal/atomicfile"
 )
 
 // keyBytes is the length of a key: as much as AES-256, to which Pulumi stretches it.
@@ -98,15 +100,10 @@ func createFile(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	temp, err := writeTemp(path, content)
-	if err != nil {
+	if err := atomicfile.WriteNew(path, content); !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	defer os.Remove(temp)
-	if err := os.Link(temp, path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return nil
 }
 
 // salt is what Pulumi stores beside encrypted values to test a passphrase.

@@ -33,7 +33,7 @@ func Rewrite(path string, edits ...Edit) (changed bool, err error) {
 	if string(text) == string(src) {
 		return false, nil
 	}
-	if err := writeAtomic(path, text); err != nil {
+	if err := replace(path, text); err != nil {
 		return false, fmt.Errorf("write the host file: %w", err)
 	}
 	return true, nil

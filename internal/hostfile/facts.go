@@ -84,7 +84,7 @@ func (f *Facts) Save(path string) error {
 	if err != nil {
 		return fmt.Errorf("encode the host's facts: %w", err)
 	}
-	if err := writeAtomic(path, append(data, '\n')); err != nil {
+	if err := replace(path, append(data, '\n')); err != nil {
 		return fmt.Errorf("save the host's facts: %w", err)
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/llmhost/llmhost/internal/atomicfile"
 )
 
 // accelerator is how QEMU runs a guest's instructions.
@@ -64,7 +66,7 @@ func chooseAccelerator(ctx context.Context, p *progress, img image, qemuVersion 
 	} else {
 		p.say("/dev/kvm is there and guests don't run on it: the lab's hosts are emulated, which is slower")
 	}
-	if err := writeFile(memory, []byte(chosen.name)); err != nil {
+	if err := atomicfile.Write(memory, []byte(chosen.name)); err != nil {
 		return accelerator{}, err
 	}
 	return chosen, nil

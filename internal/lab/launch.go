@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/llmhost/llmhost/internal/atomicfile"
 )
 
 type launchOptions struct {
@@ -108,10 +110,10 @@ func (vm *VM) writeAccess(img image) error {
 	if err != nil {
 		return fmt.Errorf("the lab's key: %w", err)
 	}
-	if err := writeFile(vm.IdentityFile, key); err != nil {
+	if err := atomicfile.Write(vm.IdentityFile, key); err != nil {
 		return err
 	}
-	return writeFile(vm.KnownHostsFile, []byte(knownHostsLine(vm.Address, vm.Port, vm.HostKey)))
+	return atomicfile.Write(vm.KnownHostsFile, []byte(knownHostsLine(vm.Address, vm.Port, vm.HostKey)))
 }
 
 // knownHostsLine is a host's line of known_hosts, whose form for a port isn't the plain one.

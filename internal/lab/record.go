@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/llmhost/llmhost/internal/atomicfile"
 )
 
 // recordFile is what makes a folder the folder of a host.
@@ -27,7 +29,7 @@ func (r record) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(dir, recordFile), append(content, '\n')); err != nil {
+	if err := atomicfile.Write(filepath.Join(dir, recordFile), append(content, '\n')); err != nil {
 		return fmt.Errorf("the record of lab host %q: %w", r.Name, err)
 	}
 	return nil

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/llmhost/llmhost/internal/atomicfile"
 )
 
 // SSHDOptions shape an SSH server.
@@ -124,10 +126,10 @@ func (s *SSHD) start(ctx context.Context, program, dir, hostKey string, o SSHDOp
 		lines = append(lines, "MaxSessions "+strconv.Itoa(o.MaxSessions))
 	}
 	config := filepath.Join(dir, "sshd_config")
-	if err := writeFile(config, []byte(strings.Join(lines, "\n")+"\n")); err != nil {
+	if err := atomicfile.Write(config, []byte(strings.Join(lines, "\n")+"\n")); err != nil {
 		return err
 	}
-	if err := writeFile(s.KnownHostsFile, []byte(knownHostsLine(s.Address, s.Port, s.HostKey))); err != nil {
+	if err := atomicfile.Write(s.KnownHostsFile, []byte(knownHostsLine(s.Address, s.Port, s.HostKey))); err != nil {
 		return err
 	}
 	log, err := os.OpenFile(s.Log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)

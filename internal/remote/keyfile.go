@@ -13,6 +13,8 @@ import (
 
 	"github.com/melbahja/goph"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/llmhost/llmhost/internal/atomicfile"
 )
 
 // EnsureKey returns the public half of a private key file, in authorized_keys form. A file
@@ -52,10 +54,10 @@ func EnsureKey(path string) (public string, created bool, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", false, fmt.Errorf("make the key's folder: %w", err)
 	}
-	if err := writeNew(path, pem.EncodeToMemory(block)); err != nil {
+	if err := atomicfile.WriteNew(path, pem.EncodeToMemory(block)); err != nil {
 		return "", false, fmt.Errorf("write the key %s: %w", path, err)
 	}
-	if err := writeNew(path+".pub", []byte(public+" llmhost\n")); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := atomicfile.WriteNew(path+".pub", []byte(public+" llmhost\n")); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", false, fmt.Errorf("write the key %s.pub: %w", path, err)
 	}
 	return public, true, nil
@@ -63,24 +65,4 @@ func EnsureKey(path string) (public string, created bool, err error) {
 
 func authorizedKey(key ssh.PublicKey) string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
-}
-
-// writeNew writes a file that must not exist, wholly or not at all.
-func writeNew(path string, content []byte) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), ".llmhost-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name())
-	_, err = temp.Write(content)
-	if err == nil {
-		err = temp.Sync()
-	}
-	if closeErr := temp.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Link(temp.Name(), path) // fails if it exists, unlike a rename
 }

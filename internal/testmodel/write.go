@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
+
+	"github.com/llmhost/llmhost/internal/atomicfile"
 )
 
 // Write writes the model in GGUF format.
@@ -36,22 +36,7 @@ func WriteFile(path string, s Spec) (sha256hex string, size int64, err error) {
 	}
 	sum := sha256.Sum256(b.Bytes())
 	size = int64(b.Len())
-	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return "", 0, fmt.Errorf("test model %s: %w", path, err)
-	}
-	defer os.Remove(temp.Name()) // fails after the rename, as it should
-	_, err = b.WriteTo(temp)
-	if err == nil {
-		err = temp.Sync()
-	}
-	if closeErr := temp.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(temp.Name(), path)
-	}
-	if err != nil {
+	if err := atomicfile.Write(path, b.Bytes()); err != nil {
 		return "", 0, fmt.Errorf("test model %s: %w", path, err)
 	}
 	return hex.EncodeToString(sum[:]), size, nil
