@@ -45,25 +45,6 @@ func read(path string) ([]byte, hcl.Diagnostics) {
 	return src, nil
 }
 
-// LoadDir reads and validates every host file of a folder. It returns those that are valid, in the order of their names,
-// and the diagnostics of all.
-func LoadDir(dir string) ([]*Host, hcl.Diagnostics) {
-	paths, err := Paths(dir)
-	if err != nil {
-		return nil, hcl.Diagnostics{unreadable(dir, err)}
-	}
-	var hosts []*Host
-	var diags hcl.Diagnostics
-	for _, path := range paths {
-		host, more := Load(path)
-		diags = append(diags, more...)
-		if host != nil {
-			hosts = append(hosts, host)
-		}
-	}
-	return hosts, diags
-}
-
 // Paths returns the host files of a folder in the order of their names.
 func Paths(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir) // sorted by name

@@ -194,12 +194,17 @@ func TestPlacesPointIntoTheFile(t *testing.T) {
 
 // The hosts that come with llmhost are valid, also in a fresh clone that has none of the files they name.
 func TestShippedHostsAreValid(t *testing.T) {
-	hosts, diags := LoadDir("../../hosts")
-	if err := AsError(diags); err != nil {
+	paths, err := Paths("../../hosts")
+	if err != nil {
 		t.Fatal(err)
 	}
 	var names []string
-	for _, h := range hosts {
+	for _, path := range paths {
+		h, diags := Load(path)
+		if err := AsError(diags); err != nil {
+			t.Error(err)
+			continue
+		}
 		names = append(names, h.Name)
 	}
 	for _, name := range []string{"desktop", "lab", "vps"} {
@@ -209,24 +214,23 @@ func TestShippedHostsAreValid(t *testing.T) {
 	}
 }
 
-func TestLoadDirKeepsTheValidOnes(t *testing.T) {
+// What an editor or a version control leaves in the folder is no host file.
+func TestPathsAreHostFilesAlone(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"good.hcl":      "host \"good\" {\n  local {}\n}\n",
-		"bad.hcl":       "host \"bad\" {\n}\n",
-		".hidden.hcl":   "nonsense",
-		"good.hcl.orig": "nonsense",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+	for _, name := range []string{"b.hcl", "a.hcl", ".hidden.hcl", "a.hcl.orig", "a.facts.json"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	hosts, diags := LoadDir(dir)
-	if len(hosts) != 1 || hosts[0].Name != "good" {
-		t.Errorf("hosts: %v", hosts)
+	if err := os.Mkdir(filepath.Join(dir, "folder.hcl"), 0o700); err != nil {
+		t.Fatal(err)
 	}
-	if len(diags) != 1 || !strings.HasSuffix(diags[0].Subject.Filename, "bad.hcl") {
-		t.Errorf("diagnostics: %v", diags)
+	got, err := Paths(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{filepath.Join(dir, "a.hcl"), filepath.Join(dir, "b.hcl")}, got); diff != "" {
+		t.Errorf("the host files: %s", diff)
 	}
 }
 
