@@ -141,7 +141,7 @@ func FuzzCommand(f *testing.F) {
 		if err != nil {
 			return // refused: nothing is run
 		}
-		options, err := unit.Deserialize(strings.NewReader(text))
+		options, err := unit.DeserializeOptions(strings.NewReader(text))
 		if err == unit.ErrLineTooLong {
 			return
 		}
