@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strings"
@@ -183,15 +184,25 @@ func TestLocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	const dead = 4194304 // above the kernel's limit for a pid
+	other := exec.Command("sleep", "600")
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = other.Process.Kill()
+		_ = other.Wait()
+	})
 	for name, c := range map[string]struct {
 		lock   map[string]any
 		broken bool
 	}{
 		"a dead process of ours":                  {map[string]any{"pid": dead, "username": me.Username, "hostname": hostname, "timestamp": "2026-01-02T03:04:05Z"}, true},
-		"a pid that was given to another process": {map[string]any{"pid": os.Getpid(), "username": me.Username, "hostname": hostname, "timestamp": "2001-01-02T03:04:05Z"}, true},
-		"a live process":                          {map[string]any{"pid": os.Getpid(), "username": me.Username, "hostname": hostname, "timestamp": "2099-01-02T03:04:05Z"}, false},
-		"another machine":                         {map[string]any{"pid": dead, "username": me.Username, "hostname": "elsewhere", "timestamp": "2026-01-02T03:04:05Z"}, false},
-		"another user":                            {map[string]any{"pid": dead, "username": "somebody", "hostname": hostname, "timestamp": "2026-01-02T03:04:05Z"}, false},
+		"a pid that was given to another process": {map[string]any{"pid": other.Process.Pid, "username": me.Username, "hostname": hostname, "timestamp": "2001-01-02T03:04:05Z"}, true},
+		// It looks younger than its lock. This test is the same program as the command.
+		"a live process, and a clock set forward": {map[string]any{"pid": os.Getpid(), "username": me.Username, "hostname": hostname, "timestamp": "2001-01-02T03:04:05Z"}, false},
+		"a live process":  {map[string]any{"pid": os.Getpid(), "username": me.Username, "hostname": hostname, "timestamp": "2099-01-02T03:04:05Z"}, false},
+		"another machine": {map[string]any{"pid": dead, "username": me.Username, "hostname": "elsewhere", "timestamp": "2026-01-02T03:04:05Z"}, false},
+		"another user":    {map[string]any{"pid": dead, "username": "somebody", "hostname": hostname, "timestamp": "2026-01-02T03:04:05Z"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

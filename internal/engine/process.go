@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"os"
 	"syscall"
 	"time"
 )
@@ -17,5 +18,10 @@ func aliveSince(pid int, since time.Time) bool {
 	}
 	started, ok := processStart(pid)
 	// The kernel counts starts in ticks of 10 ms from a boot time in whole seconds.
-	return !ok || started.Before(since.Add(2*time.Second))
+	if !ok || started.Before(since.Add(2*time.Second)) {
+		return true
+	}
+	// When the clock is set forward, the boot time goes along, and a process looks younger than
+	// the lock that it holds. One that may hold a lock is believed; this one knows its own.
+	return pid != os.Getpid() && changesStates(pid)
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -43,4 +44,16 @@ func processStart(pid int) (time.Time, bool) {
 		}
 	}
 	return time.Time{}, false
+}
+
+// changesStates reports whether a process runs a program that locks stacks: this one, or Pulumi's.
+func changesStates(pid int) bool {
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return false // a zombie has none
+	}
+	own, err := os.Executable()
+	// A program that was upgraded since is "(deleted)".
+	name := filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
+	return name == "pulumi" || err == nil && name == filepath.Base(strings.TrimSuffix(own, " (deleted)"))
 }
