@@ -30,18 +30,11 @@ func (s *Server) PutEngine(stream grpc.ClientStreamingServer[agentpb.PutEngineRe
 	if header == nil {
 		return fault.New(agentpb.Reason_INVALID, "the first message of an engine must be its header")
 	}
-	st := s.use()
-	if err := st.lease.Join(header.GetSessionId()); err != nil {
-		return err
-	}
-	st, unlock, err := s.changeInSession(st, kindEngine, header.GetClaim())
+	st, unlock, err := s.changeByStream(kindEngine, header)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := validIncoming(header.GetSize(), header.GetSha256()); err != nil {
-		return err
-	}
 	path := header.GetClaim().GetId()
 	if filepath.Base(path) != header.GetSha256() {
 		return fault.New(agentpb.Reason_INVALID, "the folder %s is not named by its archive's digest", path).With("path", path)

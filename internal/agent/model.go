@@ -25,18 +25,11 @@ func (s *Server) PutModel(stream grpc.ClientStreamingServer[agentpb.PutModelRequ
 	if header == nil {
 		return fault.New(agentpb.Reason_INVALID, "the first message of a model must be its header")
 	}
-	st := s.use()
-	if err := st.lease.Join(header.GetSessionId()); err != nil {
-		return err
-	}
-	st, unlock, err := s.changeInSession(st, kindModel, header.GetClaim())
+	st, unlock, err := s.changeByStream(kindModel, header)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := validIncoming(header.GetSize(), header.GetSha256()); err != nil {
-		return err
-	}
 	want, err := s.attributes(header.GetOwner(), header.GetGroup(), header.GetMode())
 	if err != nil {
 		return err

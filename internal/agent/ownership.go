@@ -55,6 +55,27 @@ func (s *Server) change(kind string, c *agentpb.Claim) (st *state, unlock func()
 	return s.changeInSession(st, kind, c)
 }
 
+// streamHeader is what comes before the bytes of something large.
+type streamHeader interface {
+	GetSessionId() string
+	GetClaim() *agentpb.Claim
+	GetSize() uint64
+	GetSha256() string
+}
+
+// changeByStream is change for what comes over a connection of its own, which belongs to the
+// session of the one that holds the lease.
+func (s *Server) changeByStream(kind string, h streamHeader) (*state, func(), error) {
+	st := s.use()
+	if err := st.lease.Join(h.GetSessionId()); err != nil {
+		return nil, nil, err
+	}
+	if err := validIncoming(h.GetSize(), h.GetSha256()); err != nil {
+		return nil, nil, err
+	}
+	return s.changeInSession(st, kind, h.GetClaim())
+}
+
 // changeInSession is change for an agent whose lease was already checked.
 func (s *Server) changeInSession(st *state, kind string, c *agentpb.Claim) (*state, func(), error) {
 	if err := validate(kind, c); err != nil {
