@@ -14,21 +14,13 @@ import (
 )
 
 // Write replaces a file, or makes it. It is 0600 afterwards; a link is replaced itself.
-func Write(path string, content []byte) error {
-	p, err := Create(path)
-	if err != nil {
-		return err
-	}
-	defer p.Discard()
-	if _, err := p.Write(content); err != nil {
-		return err
-	}
-	return p.Replace()
-}
+func Write(path string, content []byte) error { return write(path, content, (*Pending).Replace) }
 
 // WriteNew makes a file with mode 0600. One that is there already is an error that is
 // [fs.ErrExist], and stays as it is.
-func WriteNew(path string, content []byte) error {
+func WriteNew(path string, content []byte) error { return write(path, content, (*Pending).PublishNew) }
+
+func write(path string, content []byte, end func(*Pending) error) error {
 	p, err := Create(path)
 	if err != nil {
 		return err
@@ -37,7 +29,7 @@ func WriteNew(path string, content []byte) error {
 	if _, err := p.Write(content); err != nil {
 		return err
 	}
-	return p.PublishNew()
+	return end(p)
 }
 
 // Pending is a file that doesn't have its name yet.
