@@ -3,12 +3,14 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/pulumi/pulumi/pkg/v3/backend"
 	sdkdisplay "github.com/pulumi/pulumi/pkg/v3/display"
 	pulumiengine "github.com/pulumi/pulumi/pkg/v3/engine"
 	"github.com/pulumi/pulumi/pkg/v3/resource/deploy"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/providers"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 )
 
@@ -67,6 +69,14 @@ func (b *stackBackend) RemoveStack(ctx context.Context, s backend.Stack, force, 
 func (b *stackBackend) RenameStack(ctx context.Context, s backend.Stack, name tokens.QName) (backend.StackReference, error) {
 	if err := b.unlock(s.Ref()); err != nil {
 		return nil, err
+	}
+	state, _, err := b.exported(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(state.Resources, func(r apitype.ResourceV3) bool { return r.Custom && !providers.IsProviderType(r.Type) }) {
+		return nil, fmt.Errorf("stack %s can't be renamed: what it has put on the host is recorded there under this name. "+
+			"Destroy it first, and deploy hosts/%s.hcl as a new stack", s.Ref().Name(), name)
 	}
 	return b.Backend.RenameStack(ctx, inner(s), name)
 }

@@ -275,3 +275,18 @@ func (p *project) stateFiles() map[string]string {
 	}
 	return files
 }
+
+// What is on a host is recorded there under the stack's name, so a stack that has something
+// there keeps its name.
+func TestRenameOfADeployedStackIsRefused(t *testing.T) {
+	t.Parallel()
+	p := newProject(t, note{Name: "a", Path: "a", Text: "A"})
+	p.up()
+	r := p.run("stack", "rename", "other", "-s", "dev")
+	if r.code == 0 || !strings.Contains(r.stderr, "can't be renamed") {
+		t.Errorf("renaming ended with %d:\n%s", r.code, r.all())
+	}
+	p.wantNothingToDo()
+	p.destroy()
+	p.must("stack", "rename", "other", "-s", "dev")
+}
