@@ -138,11 +138,14 @@ func (s *LlamaServer) openNetwork(u *systemd.Unit) {
 		service.RestrictAddressFamilies = systemd.Words{"AF_UNIX"}
 		return
 	}
-	family := "AF_INET"
+	family, bind := "AF_INET", "ipv4"
 	if s.Server.Listen.Addr.Addr().Is6() {
-		family = "AF_INET6"
+		family, bind = "AF_INET6", "ipv6"
 	}
 	service.RestrictAddressFamilies = systemd.Words{family}
+	// Its own port and no other, so that it can't stand in for another server.
+	service.SocketBindDeny = systemd.Words{"any"}
+	service.SocketBindAllow = systemd.Words{fmt.Sprintf("%s:tcp:%d", bind, s.Server.Listen.Addr.Port())}
 	service.IPAddressAllow = systemd.Words{"localhost"}
 }
 

@@ -71,6 +71,8 @@ type ServiceSection struct {
 	RestrictAddressFamilies Words
 	IPAddressDeny           Words
 	IPAddressAllow          Words
+	SocketBindDeny          Words
+	SocketBindAllow         Words
 
 	// Kernel.
 	ProtectProc           Keyword

@@ -45,6 +45,28 @@ func TestDeployAskAndDestroy(t *testing.T) {
 	settled(t, before)
 }
 
+// A server with a port listens on loopback alone, and on no other port than its own.
+func TestServerOnLoopback(t *testing.T) {
+	p := newProject(t)
+	const port = 18002
+	p.host("port", strings.Replace(modelServer("delta"), "    context = 1024", fmt.Sprintf("    context = 1024\n    listen  = \"127.0.0.1:%d\"", port), 1))
+	p.up("port")
+	p.destroyAtEnd("port")
+	if got := strings.TrimSpace(p.must("ask", "-s", "port", "What are you?").stdout); got != testmodel.DefaultReply {
+		t.Errorf("the model answers %q", got)
+	}
+	have := strings.Fields(on(t, "ss -Hltnp | grep llama-server | awk '{print $4}'"))
+	if len(have) != 1 || have[0] != fmt.Sprintf("127.0.0.1:%d", port) {
+		t.Errorf("the server listens on %v", have)
+	}
+	p.host("port", strings.Replace(modelServer("delta"), "    context = 1024", "    context = 1024\n    listen  = \"0.0.0.0:18002\"", 1))
+	r := p.run("up", "-s", "port", "--yes", "--skip-preview", "--non-interactive")
+	if r.code == 0 || !strings.Contains(r.all(), "hosts/port.hcl:") {
+		t.Errorf("a server on all addresses was not refused (%d):\n%s", r.code, r.all())
+	}
+	p.host("port", modelServer("delta"))
+}
+
 // evidence gathers, in one call, what the running process of a server really has. Each line
 // is "key<TAB>value"; "\f" stands for a line break in a value.
 const evidence = `unit=llmhost-SERVER.service
