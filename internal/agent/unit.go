@@ -230,11 +230,11 @@ func (p *unitPut) restore(ctx context.Context) error {
 
 // same reports whether the texts are those that are installed.
 func (p *unitPut) same() bool {
-	if p.was.Unit == nil || *p.was.Unit != (systemd.Text{Content: p.req.GetContent()}) || len(p.was.DropIns) != len(p.req.GetDropIns()) {
+	if p.was.Unit == nil || !p.was.Unit.Says(p.req.GetContent()) || len(p.was.DropIns) != len(p.req.GetDropIns()) {
 		return false
 	}
 	for file, text := range p.req.GetDropIns() {
-		if p.was.DropIns[file] != (systemd.Text{Content: text}) {
+		if !p.was.DropIns[file].Says(text) {
 			return false
 		}
 	}

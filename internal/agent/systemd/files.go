@@ -38,9 +38,13 @@ type Files struct {
 
 // Text is a file's content or where a symbolic link leads.
 type Text struct {
-	Content string
-	Link    string
+	Content    string
+	Link       string
+	Attributes durable.Attributes // of a file
 }
+
+// Says reports whether it is a file with that content.
+func (t Text) Says(content string) bool { return t.Link == "" && t.Content == content }
 
 // String is the content, or a note for a link: what it leads to isn't the unit's.
 func (t Text) String() string {
@@ -167,21 +171,25 @@ func (f Files) read(p string) (*Text, error) {
 		target, err := os.Readlink(f.at(p))
 		return &Text{Link: target}, err
 	}
-	file, _, err := d.OpenFile(name)
+	file, is, err := d.OpenFile(name)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxText))
-	return &Text{Content: string(content)}, err
+	content, err := io.ReadAll(io.LimitReader(file, maxText+1))
+	if err == nil && len(content) > maxText {
+		err = fmt.Errorf("%s is larger than %d bytes, which no unit file needs to be", p, maxText)
+	}
+	a := durable.Attributes{UID: int(is.UID), GID: int(is.GID), Mode: is.Mode}
+	return &Text{Content: string(content), Attributes: a}, err
 }
 
 // Install makes the configuration such that the unit consists of this text and these drop-ins
 // alone. It reports whether it had to change anything. was is the present configuration.
 func (f Files) Install(name string, was *Configuration, content string, dropIns map[string]string) (changed bool, err error) {
-	want := &Configuration{Unit: &Text{Content: content}, DropIns: map[string]Text{}}
+	want := &Configuration{Unit: &Text{Content: content, Attributes: attributes()}, DropIns: map[string]Text{}}
 	for p, text := range dropIns {
-		want.DropIns[p] = Text{Content: text}
+		want.DropIns[p] = Text{Content: text, Attributes: attributes()}
 	}
 	return f.become(name, was, want)
 }
@@ -202,20 +210,21 @@ func (f Files) Remove(name string, was *Configuration) error {
 	return err
 }
 
+// become writes before it removes, so that a full disk takes nothing away.
 func (f Files) become(name string, was, want *Configuration) (changed bool, err error) {
 	from, to := was.all(name), want.all(name)
-	for _, p := range slices.Sorted(maps.Keys(from)) {
-		if _, stays := to[p]; !stays {
+	for _, p := range slices.Sorted(maps.Keys(to)) {
+		if is, there := from[p]; !there || is != to[p] {
 			changed = true
-			if err := f.remove(p); err != nil {
+			if err := f.write(p, to[p]); err != nil {
 				return changed, err
 			}
 		}
 	}
-	for _, p := range slices.Sorted(maps.Keys(to)) {
-		if is, there := from[p]; !there || is != to[p] || !f.hasAttributes(p) {
+	for _, p := range slices.Sorted(maps.Keys(from)) {
+		if _, stays := to[p]; !stays {
 			changed = true
-			if err := f.write(p, to[p]); err != nil {
+			if err := f.remove(p); err != nil {
 				return changed, err
 			}
 		}
@@ -240,11 +249,6 @@ func attributes() durable.Attributes {
 	return durable.Attributes{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o644}
 }
 
-func (f Files) hasAttributes(p string) bool {
-	is, err := durable.Lstat(f.at(p))
-	return err == nil && is != nil && (is.Type == durable.Symlink || is.Matches(attributes()))
-}
-
 func (f Files) write(p string, t Text) error {
 	parents, err := durable.MissingParents(f.at(p))
 	if err != nil {
@@ -254,7 +258,7 @@ func (f Files) write(p string, t Text) error {
 		return err
 	}
 	if t.Link == "" {
-		return durable.WriteFile(f.at(p), []byte(t.Content), attributes())
+		return durable.WriteFile(f.at(p), []byte(t.Content), t.Attributes)
 	}
 	if err := os.Remove(f.at(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
