@@ -35,7 +35,7 @@ test-deps:
 test: test-deps lint ## every test: unit, golden, scripts, architecture, end to end on a VM
 	$(GO) test -timeout 40m ./...
 
-test-long: test-deps ## the same with every kill point and the soaks in full
+test-long: test-deps ## the same with every kill point instead of a sample
 	LLMHOST_TEST_LONG=1 $(GO) test -timeout 4h -count 1 ./...
 
 lint:

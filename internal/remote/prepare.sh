@@ -81,11 +81,15 @@ if cmp -s "$new" "$rule"; then
 	rm -f "$new"
 	say "step kept sudo rule $rule"
 else
+	old=/etc/sudoers.d/.llmhost.old
+	rm -f "$old"
+	[ ! -e "$rule" ] || ln "$rule" "$old" || fail "text the present rule could not be kept"
 	mv -f "$new" "$rule"
 	if ! output=$(visudo -c 2>&1); then
-		rm -f "$rule"
-		fail "text visudo -c refuses the configuration with the rule, which was removed again: $output"
+		if [ -e "$old" ]; then mv -f "$old" "$rule"; else rm -f "$rule"; fi
+		fail "text visudo -c refuses the configuration with the rule, which was taken back: $output"
 	fi
+	rm -f "$old"
 	say "step made sudo rule $rule: $user may run $launcher as root, and nothing else"
 fi
 runuser -u "$user" -- sudo -n -l "$launcher" >/dev/null 2>&1 ||

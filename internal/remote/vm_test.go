@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -52,9 +51,6 @@ func TestVirtualMachine(t *testing.T) {
 	t.Run("Sudo", g.sudo)
 	t.Run("Prepare", g.prepare)
 	t.Run("Connection", func(t *testing.T) {
-		if os.Getenv("LLMHOST_TEST_LONG") == "" {
-			t.Skip("NOT RUN: the whole suite on an emulated machine takes minutes; `make test-long` runs it")
-		}
 		n := 0
 		remotetest.Run(t, func(t *testing.T) remotetest.Host {
 			n++
