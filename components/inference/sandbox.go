@@ -55,6 +55,9 @@ func (s *LlamaServer) Unit() systemd.Unit {
 				{Path: modelsInside, Options: []string{"ro"}},
 				// PrivateTmp= would also make /var/tmp, in the engine.
 				{Path: "/tmp", Options: []string{"size=64M", "mode=1777", "nodev", "nosuid", "noexec"}},
+				// PrivateDevices= and ProtectSystem= leave the host's shared memory in place, and
+				// writable: a way to other processes, and memory beyond /tmp's limit.
+				{Path: "/dev/shm", Options: []string{"size=64M", "mode=1777", "nodev", "nosuid", "noexec"}},
 			},
 			BindReadOnlyPaths: systemd.Binds{
 				{Source: s.File, Target: s.modelInside()},
@@ -63,6 +66,7 @@ func (s *LlamaServer) Unit() systemd.Unit {
 			ProtectSystem: "strict",
 			ProtectHome:   "yes",
 			PrivateMounts: systemd.Yes,
+			PrivateIPC:    systemd.Yes,
 
 			DevicePolicy:   "closed",
 			PrivateDevices: systemd.Yes,

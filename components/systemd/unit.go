@@ -60,6 +60,7 @@ type ServiceSection struct {
 	ProtectHome          Keyword
 	PrivateTmp           Keyword
 	PrivateMounts        Bool
+	PrivateIPC           Bool
 
 	// Devices.
 	PrivateDevices Bool

@@ -80,6 +80,7 @@ ls $root/models $root/srv/models 2>/dev/null | grep gguf | say models
 nsenter -t $pid -n ip -o link | awk '{print $2}' | say links
 ss -Hltnp | grep llama-server | say ports
 ls $root/dev | say devices
+touch /dev/shm/of-the-host; ls $root/dev/shm | say shm; rm /dev/shm/of-the-host
 cat /proc/$pid/mountinfo | say mounts
 cat /sys/fs/cgroup$(systemctl show -p ControlGroup --value $unit)/memory.max | say memory
 su -s /bin/sh nobody -c 'curl -s -m 5 --unix-socket /run/llmhost/SERVER/llm.sock http://x/health; echo $?' | say stranger
@@ -98,6 +99,7 @@ func sandbox(t *testing.T, server string) {
 		"foreign": "",                    // folders of the host's own root
 		"models":  "tiny.gguf",           // no other server's model
 		"links":   "lo:",                 // an empty network namespace
+		"shm":     "",                    // no shared memory with other processes
 		"ports":   "",                    // no TCP port on the host
 		"memory":  strconv.Itoa(1 << 30), // "1GiB" in the host file
 	} {
