@@ -136,13 +136,14 @@ func TestExportsAreTheHostAndItsServers(t *testing.T) {
 			memory = "1GiB"
 		}
 	}`})
-	got := map[string]any{}
+	// Pulumi doesn't wait for an output that no resource uses.
+	exports := make(chan map[string]any, 1)
 	_, err := render.Program(func(ctx *pulumi.Context) error {
 		if err := Run(ctx); err != nil {
 			return err
 		}
 		pulumi.Map(ctx.GetCurrentExportMap()).ToMapOutput().ApplyT(func(values map[string]any) error {
-			got = values
+			exports <- values
 			return nil
 		})
 		return nil
@@ -151,7 +152,7 @@ func TestExportsAreTheHostAndItsServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]any{"host": "den", "servers": map[string]string{"chat": "unix:/run/llmhost/chat/llm.sock"}}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, <-exports); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
