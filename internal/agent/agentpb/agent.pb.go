@@ -1,8 +1,9 @@
 // The protocol between llmhost and the agent that it runs on a host.
 //
 // It is carried as gRPC over the standard input and output of one SSH channel; nothing
-// listens on the host. Bulk data (models, engine archives) uses a second agent on a channel
-// of its own, so that control messages are never behind it.
+// listens on the host. Bulk data uses agents on channels of their own, so that control
+// messages are never behind it: engine archives as gRPC, models as the frames of
+// internal/transfer.
 //
 // Rules that hold for every call:
 //   - Observe* calls read only.
@@ -57,6 +58,9 @@ const (
 	Reason_BAD_ARCHIVE        Reason = 15
 	Reason_NO_TOOL            Reason = 16 // a program that is needed is missing; metadata "tool"
 	Reason_UNIT_FAILED        Reason = 17 // systemd refused or failed a job
+	Reason_IN_USE             Reason = 18 // another push is bringing the same model; metadata "holder"
+	Reason_BAD_MODEL          Reason = 19 // the bytes are as pinned, and no model that may be used
+	Reason_FETCH_FAILED       Reason = 20 // the origin did not give the bytes; metadata "url"
 )
 
 // Enum value maps for Reason.
@@ -80,6 +84,9 @@ var (
 		15: "BAD_ARCHIVE",
 		16: "NO_TOOL",
 		17: "UNIT_FAILED",
+		18: "IN_USE",
+		19: "BAD_MODEL",
+		20: "FETCH_FAILED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED": 0,
@@ -100,6 +107,9 @@ var (
 		"BAD_ARCHIVE":        15,
 		"NO_TOOL":            16,
 		"UNIT_FAILED":        17,
+		"IN_USE":             18,
+		"BAD_MODEL":          19,
+		"FETCH_FAILED":       20,
 	}
 )
 
@@ -681,7 +691,7 @@ func (*AcquireLeaseResponse) Descriptor() ([]byte, []int) {
 // Claim says who makes a change, on what.
 type Claim struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`              // File, Directory, SystemUser, SystemdUnit, Model, Engine
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`              // File, Directory, SystemUser, SystemdUnit, Model, Engine, Program
 	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`                  // the natural key: a path, a name
 	Urn           string                 `protobuf:"bytes,3,opt,name=urn,proto3" json:"urn,omitempty"`                // the Pulumi resource
 	Stack         string                 `protobuf:"bytes,4,opt,name=stack,proto3" json:"stack,omitempty"`            // organization/project/stack
@@ -2186,8 +2196,15 @@ type ModelHeader struct {
 	Group          string                 `protobuf:"bytes,6,opt,name=group,proto3" json:"group,omitempty"`
 	SessionId      string                 `protobuf:"bytes,7,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`                 // of the lease, since bulk data comes by an agent of its own
 	AttributesOnly bool                   `protobuf:"varint,8,opt,name=attributes_only,json=attributesOnly,proto3" json:"attributes_only,omitempty"` // the bytes are right: set mode, owner and group, send no data
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Without a claim a file is placed that no stack owns. It needs no lease, and what a stack
+	// owns is not replaced.
+	Path   string       `protobuf:"bytes,9,opt,name=path,proto3" json:"path,omitempty"`
+	Folder bool         `protobuf:"varint,10,opt,name=folder,proto3" json:"folder,omitempty"` // the model is a folder; sha256 is then the digest of its manifest
+	Files  []*ModelFile `protobuf:"bytes,11,rep,name=files,proto3" json:"files,omitempty"`
+	// What the sender's bytes are, if sha256 is empty: an upload goes on only with the same.
+	SourceId      string `protobuf:"bytes,12,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ModelHeader) Reset() {
@@ -2276,6 +2293,95 @@ func (x *ModelHeader) GetAttributesOnly() bool {
 	return false
 }
 
+func (x *ModelHeader) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ModelHeader) GetFolder() bool {
+	if x != nil {
+		return x.Folder
+	}
+	return false
+}
+
+func (x *ModelHeader) GetFiles() []*ModelFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *ModelHeader) GetSourceId() string {
+	if x != nil {
+		return x.SourceId
+	}
+	return ""
+}
+
+// ModelFile is a file of a model. A model that is a single file has one, with an empty name.
+type ModelFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // relative to the folder, with slashes
+	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Sha256        string                 `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"` // empty: not known before it was read
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelFile) Reset() {
+	*x = ModelFile{}
+	mi := &file_agent_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelFile) ProtoMessage() {}
+
+func (x *ModelFile) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelFile.ProtoReflect.Descriptor instead.
+func (*ModelFile) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ModelFile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ModelFile) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ModelFile) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
 type ObserveModelRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -2286,7 +2392,7 @@ type ObserveModelRequest struct {
 
 func (x *ObserveModelRequest) Reset() {
 	*x = ObserveModelRequest{}
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2298,7 +2404,7 @@ func (x *ObserveModelRequest) String() string {
 func (*ObserveModelRequest) ProtoMessage() {}
 
 func (x *ObserveModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2311,7 +2417,7 @@ func (x *ObserveModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveModelRequest.ProtoReflect.Descriptor instead.
 func (*ObserveModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ObserveModelRequest) GetPath() string {
@@ -2329,22 +2435,28 @@ func (x *ObserveModelRequest) GetFull() bool {
 }
 
 type ModelState struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Exists        bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"`
-	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
-	Sha256        string                 `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	FromCache     bool                   `protobuf:"varint,4,opt,name=from_cache,json=fromCache,proto3" json:"from_cache,omitempty"` // inode, size, mtime and ctime are those of the last full hash
-	Mode          uint32                 `protobuf:"varint,5,opt,name=mode,proto3" json:"mode,omitempty"`
-	Owner         string                 `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
-	Group         string                 `protobuf:"bytes,7,opt,name=group,proto3" json:"group,omitempty"`
-	Owned         *Owned                 `protobuf:"bytes,8,opt,name=owned,proto3" json:"owned,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Exists    bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"`
+	Size      uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`                            // of all files
+	Sha256    string                 `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`                         // of the file, or of the folder's manifest
+	FromCache bool                   `protobuf:"varint,4,opt,name=from_cache,json=fromCache,proto3" json:"from_cache,omitempty"` // nothing has touched it since the last full hash
+	Mode      uint32                 `protobuf:"varint,5,opt,name=mode,proto3" json:"mode,omitempty"`                            // of the file, or of the folder's files when they agree
+	Owner     string                 `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	Group     string                 `protobuf:"bytes,7,opt,name=group,proto3" json:"group,omitempty"`
+	Owned     *Owned                 `protobuf:"bytes,8,opt,name=owned,proto3" json:"owned,omitempty"`
+	Folder    bool                   `protobuf:"varint,9,opt,name=folder,proto3" json:"folder,omitempty"`
+	Files     []*ModelFile           `protobuf:"bytes,10,rep,name=files,proto3" json:"files,omitempty"`    // sorted by name
+	Verity    bool                   `protobuf:"varint,11,opt,name=verity,proto3" json:"verity,omitempty"` // fs-verity protects every file
+	// The last verification by VerifyModel or by the host's timer.
+	VerifiedUnix  int64  `protobuf:"varint,12,opt,name=verified_unix,json=verifiedUnix,proto3" json:"verified_unix,omitempty"`   // 0: none yet
+	VerifyFailure string `protobuf:"bytes,13,opt,name=verify_failure,json=verifyFailure,proto3" json:"verify_failure,omitempty"` // why it failed; empty: it did not
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ModelState) Reset() {
 	*x = ModelState{}
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2356,7 +2468,7 @@ func (x *ModelState) String() string {
 func (*ModelState) ProtoMessage() {}
 
 func (x *ModelState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2369,7 +2481,7 @@ func (x *ModelState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelState.ProtoReflect.Descriptor instead.
 func (*ModelState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ModelState) GetExists() bool {
@@ -2428,6 +2540,991 @@ func (x *ModelState) GetOwned() *Owned {
 	return nil
 }
 
+func (x *ModelState) GetFolder() bool {
+	if x != nil {
+		return x.Folder
+	}
+	return false
+}
+
+func (x *ModelState) GetFiles() []*ModelFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *ModelState) GetVerity() bool {
+	if x != nil {
+		return x.Verity
+	}
+	return false
+}
+
+func (x *ModelState) GetVerifiedUnix() int64 {
+	if x != nil {
+		return x.VerifiedUnix
+	}
+	return 0
+}
+
+func (x *ModelState) GetVerifyFailure() string {
+	if x != nil {
+		return x.VerifyFailure
+	}
+	return ""
+}
+
+type SetModelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Header        *ModelHeader           `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetModelRequest) Reset() {
+	*x = SetModelRequest{}
+	mi := &file_agent_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetModelRequest) ProtoMessage() {}
+
+func (x *SetModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetModelRequest.ProtoReflect.Descriptor instead.
+func (*SetModelRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *SetModelRequest) GetHeader() *ModelHeader {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+type FetchModelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Header        *ModelHeader           `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	From          []*ModelOrigin         `protobuf:"bytes,2,rep,name=from,proto3" json:"from,omitempty"` // one for each of header.files, in their order
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchModelRequest) Reset() {
+	*x = FetchModelRequest{}
+	mi := &file_agent_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchModelRequest) ProtoMessage() {}
+
+func (x *FetchModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchModelRequest.ProtoReflect.Descriptor instead.
+func (*FetchModelRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *FetchModelRequest) GetHeader() *ModelHeader {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+func (x *FetchModelRequest) GetFrom() []*ModelOrigin {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+type ModelOrigin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Where:
+	//
+	//	*ModelOrigin_Url
+	//	*ModelOrigin_Path
+	Where         isModelOrigin_Where `protobuf_oneof:"where"`
+	Token         string              `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"` // a secret, sent as a bearer token to the url's own host and nowhere else
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelOrigin) Reset() {
+	*x = ModelOrigin{}
+	mi := &file_agent_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelOrigin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelOrigin) ProtoMessage() {}
+
+func (x *ModelOrigin) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelOrigin.ProtoReflect.Descriptor instead.
+func (*ModelOrigin) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ModelOrigin) GetWhere() isModelOrigin_Where {
+	if x != nil {
+		return x.Where
+	}
+	return nil
+}
+
+func (x *ModelOrigin) GetUrl() string {
+	if x != nil {
+		if x, ok := x.Where.(*ModelOrigin_Url); ok {
+			return x.Url
+		}
+	}
+	return ""
+}
+
+func (x *ModelOrigin) GetPath() string {
+	if x != nil {
+		if x, ok := x.Where.(*ModelOrigin_Path); ok {
+			return x.Path
+		}
+	}
+	return ""
+}
+
+func (x *ModelOrigin) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type isModelOrigin_Where interface {
+	isModelOrigin_Where()
+}
+
+type ModelOrigin_Url struct {
+	Url string `protobuf:"bytes,1,opt,name=url,proto3,oneof"` // https; http only to a loopback address
+}
+
+type ModelOrigin_Path struct {
+	Path string `protobuf:"bytes,2,opt,name=path,proto3,oneof"` // absolute, on the host
+}
+
+func (*ModelOrigin_Url) isModelOrigin_Where() {}
+
+func (*ModelOrigin_Path) isModelOrigin_Where() {}
+
+type VerifyModelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyModelRequest) Reset() {
+	*x = VerifyModelRequest{}
+	mi := &file_agent_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyModelRequest) ProtoMessage() {}
+
+func (x *VerifyModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyModelRequest.ProtoReflect.Descriptor instead.
+func (*VerifyModelRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *VerifyModelRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+type ModelEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DoneBytes     uint64                 `protobuf:"varint,1,opt,name=done_bytes,json=doneBytes,proto3" json:"done_bytes,omitempty"`
+	TotalBytes    uint64                 `protobuf:"varint,2,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`        // for people, now and then
+	Result        *ChangeResponse        `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`    // last event of SetModel and FetchModel
+	Lacking       bool                   `protobuf:"varint,5,opt,name=lacking,proto3" json:"lacking,omitempty"` // last event of SetModel: the host has not these bytes
+	State         *ModelState            `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`      // last event of VerifyModel
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelEvent) Reset() {
+	*x = ModelEvent{}
+	mi := &file_agent_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelEvent) ProtoMessage() {}
+
+func (x *ModelEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelEvent.ProtoReflect.Descriptor instead.
+func (*ModelEvent) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ModelEvent) GetDoneBytes() uint64 {
+	if x != nil {
+		return x.DoneBytes
+	}
+	return 0
+}
+
+func (x *ModelEvent) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *ModelEvent) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *ModelEvent) GetResult() *ChangeResponse {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *ModelEvent) GetLacking() bool {
+	if x != nil {
+		return x.Lacking
+	}
+	return false
+}
+
+func (x *ModelEvent) GetState() *ModelState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+type ReadModelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"` // of the model
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"` // of the file in a folder
+	Offset        uint64                 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	Length        uint64                 `protobuf:"varint,4,opt,name=length,proto3" json:"length,omitempty"` // 0: to the end
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadModelRequest) Reset() {
+	*x = ReadModelRequest{}
+	mi := &file_agent_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadModelRequest) ProtoMessage() {}
+
+func (x *ReadModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadModelRequest.ProtoReflect.Descriptor instead.
+func (*ReadModelRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ReadModelRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ReadModelRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReadModelRequest) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ReadModelRequest) GetLength() uint64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+type ReadModelResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadModelResponse) Reset() {
+	*x = ReadModelResponse{}
+	mi := &file_agent_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadModelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadModelResponse) ProtoMessage() {}
+
+func (x *ReadModelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadModelResponse.ProtoReflect.Descriptor instead.
+func (*ReadModelResponse) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ReadModelResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type ListModelsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Folders       []string               `protobuf:"bytes,1,rep,name=folders,proto3" json:"folders,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListModelsRequest) Reset() {
+	*x = ListModelsRequest{}
+	mi := &file_agent_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListModelsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListModelsRequest) ProtoMessage() {}
+
+func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
+func (*ListModelsRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ListModelsRequest) GetFolders() []string {
+	if x != nil {
+		return x.Folders
+	}
+	return nil
+}
+
+type ListedModel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	State         *ModelState            `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	UsedBy        []string               `protobuf:"bytes,3,rep,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`                 // units and processes that have it open
+	Partial       bool                   `protobuf:"varint,4,opt,name=partial,proto3" json:"partial,omitempty"`                            // an upload that has not ended
+	ChangedUnix   int64                  `protobuf:"varint,5,opt,name=changed_unix,json=changedUnix,proto3" json:"changed_unix,omitempty"` // when something last arrived
+	DiskBytes     uint64                 `protobuf:"varint,6,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`       // blocks that it alone occupies
+	SameAs        []string               `protobuf:"bytes,7,rep,name=same_as,json=sameAs,proto3" json:"same_as,omitempty"`                 // paths that share its bytes on the disk
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListedModel) Reset() {
+	*x = ListedModel{}
+	mi := &file_agent_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListedModel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListedModel) ProtoMessage() {}
+
+func (x *ListedModel) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListedModel.ProtoReflect.Descriptor instead.
+func (*ListedModel) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ListedModel) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ListedModel) GetState() *ModelState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *ListedModel) GetUsedBy() []string {
+	if x != nil {
+		return x.UsedBy
+	}
+	return nil
+}
+
+func (x *ListedModel) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
+func (x *ListedModel) GetChangedUnix() int64 {
+	if x != nil {
+		return x.ChangedUnix
+	}
+	return 0
+}
+
+func (x *ListedModel) GetDiskBytes() uint64 {
+	if x != nil {
+		return x.DiskBytes
+	}
+	return 0
+}
+
+func (x *ListedModel) GetSameAs() []string {
+	if x != nil {
+		return x.SameAs
+	}
+	return nil
+}
+
+type ListModelsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Models        []*ListedModel         `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"` // sorted by path
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListModelsResponse) Reset() {
+	*x = ListModelsResponse{}
+	mi := &file_agent_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListModelsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListModelsResponse) ProtoMessage() {}
+
+func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
+func (*ListModelsResponse) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ListModelsResponse) GetModels() []*ListedModel {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
+type CollectModelsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Paths         []string               `protobuf:"bytes,1,rep,name=paths,proto3" json:"paths,omitempty"` // as listed
+	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	SessionId     string                 `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CollectModelsRequest) Reset() {
+	*x = CollectModelsRequest{}
+	mi := &file_agent_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CollectModelsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CollectModelsRequest) ProtoMessage() {}
+
+func (x *CollectModelsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CollectModelsRequest.ProtoReflect.Descriptor instead.
+func (*CollectModelsRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *CollectModelsRequest) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+func (x *CollectModelsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *CollectModelsRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+type CollectedModel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	FreedBytes    uint64                 `protobuf:"varint,2,opt,name=freed_bytes,json=freedBytes,proto3" json:"freed_bytes,omitempty"`
+	KeptBecause   string                 `protobuf:"bytes,3,opt,name=kept_because,json=keptBecause,proto3" json:"kept_because,omitempty"` // empty: removed, or it would be
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CollectedModel) Reset() {
+	*x = CollectedModel{}
+	mi := &file_agent_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CollectedModel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CollectedModel) ProtoMessage() {}
+
+func (x *CollectedModel) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CollectedModel.ProtoReflect.Descriptor instead.
+func (*CollectedModel) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *CollectedModel) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *CollectedModel) GetFreedBytes() uint64 {
+	if x != nil {
+		return x.FreedBytes
+	}
+	return 0
+}
+
+func (x *CollectedModel) GetKeptBecause() string {
+	if x != nil {
+		return x.KeptBecause
+	}
+	return ""
+}
+
+type CollectModelsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Models        []*CollectedModel      `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CollectModelsResponse) Reset() {
+	*x = CollectModelsResponse{}
+	mi := &file_agent_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CollectModelsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CollectModelsResponse) ProtoMessage() {}
+
+func (x *CollectModelsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CollectModelsResponse.ProtoReflect.Descriptor instead.
+func (*CollectModelsResponse) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *CollectModelsResponse) GetModels() []*CollectedModel {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
+type PutProgramRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"` // id is the path
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutProgramRequest) Reset() {
+	*x = PutProgramRequest{}
+	mi := &file_agent_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutProgramRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutProgramRequest) ProtoMessage() {}
+
+func (x *PutProgramRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutProgramRequest.ProtoReflect.Descriptor instead.
+func (*PutProgramRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *PutProgramRequest) GetClaim() *Claim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+type ObserveProgramRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveProgramRequest) Reset() {
+	*x = ObserveProgramRequest{}
+	mi := &file_agent_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveProgramRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveProgramRequest) ProtoMessage() {}
+
+func (x *ObserveProgramRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveProgramRequest.ProtoReflect.Descriptor instead.
+func (*ObserveProgramRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ObserveProgramRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+type ProgramState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Exists        bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"`
+	Current       bool                   `protobuf:"varint,2,opt,name=current,proto3" json:"current,omitempty"` // it is the program of the agent that answers
+	Sha256        string                 `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Mode          uint32                 `protobuf:"varint,4,opt,name=mode,proto3" json:"mode,omitempty"`
+	Owner         string                 `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	Group         string                 `protobuf:"bytes,6,opt,name=group,proto3" json:"group,omitempty"`
+	Owned         *Owned                 `protobuf:"bytes,7,opt,name=owned,proto3" json:"owned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProgramState) Reset() {
+	*x = ProgramState{}
+	mi := &file_agent_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProgramState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProgramState) ProtoMessage() {}
+
+func (x *ProgramState) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProgramState.ProtoReflect.Descriptor instead.
+func (*ProgramState) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ProgramState) GetExists() bool {
+	if x != nil {
+		return x.Exists
+	}
+	return false
+}
+
+func (x *ProgramState) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
+func (x *ProgramState) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *ProgramState) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *ProgramState) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ProgramState) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ProgramState) GetOwned() *Owned {
+	if x != nil {
+		return x.Owned
+	}
+	return nil
+}
+
 type PutEngineRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Part:
@@ -2441,7 +3538,7 @@ type PutEngineRequest struct {
 
 func (x *PutEngineRequest) Reset() {
 	*x = PutEngineRequest{}
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +3550,7 @@ func (x *PutEngineRequest) String() string {
 func (*PutEngineRequest) ProtoMessage() {}
 
 func (x *PutEngineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +3563,7 @@ func (x *PutEngineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEngineRequest.ProtoReflect.Descriptor instead.
 func (*PutEngineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PutEngineRequest) GetPart() isPutEngineRequest_Part {
@@ -2523,7 +3620,7 @@ type EngineHeader struct {
 
 func (x *EngineHeader) Reset() {
 	*x = EngineHeader{}
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2535,7 +3632,7 @@ func (x *EngineHeader) String() string {
 func (*EngineHeader) ProtoMessage() {}
 
 func (x *EngineHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2548,7 +3645,7 @@ func (x *EngineHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineHeader.ProtoReflect.Descriptor instead.
 func (*EngineHeader) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *EngineHeader) GetClaim() *Claim {
@@ -2595,7 +3692,7 @@ type ObserveEngineRequest struct {
 
 func (x *ObserveEngineRequest) Reset() {
 	*x = ObserveEngineRequest{}
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2607,7 +3704,7 @@ func (x *ObserveEngineRequest) String() string {
 func (*ObserveEngineRequest) ProtoMessage() {}
 
 func (x *ObserveEngineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2620,7 +3717,7 @@ func (x *ObserveEngineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveEngineRequest.ProtoReflect.Descriptor instead.
 func (*ObserveEngineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ObserveEngineRequest) GetPath() string {
@@ -2643,7 +3740,7 @@ type EngineState struct {
 
 func (x *EngineState) Reset() {
 	*x = EngineState{}
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2655,7 +3752,7 @@ func (x *EngineState) String() string {
 func (*EngineState) ProtoMessage() {}
 
 func (x *EngineState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2668,7 +3765,7 @@ func (x *EngineState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineState.ProtoReflect.Descriptor instead.
 func (*EngineState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *EngineState) GetExists() bool {
@@ -2715,7 +3812,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2727,7 +3824,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2740,7 +3837,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RemoveRequest) GetClaim() *Claim {
@@ -2760,7 +3857,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2772,7 +3869,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2785,7 +3882,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RemoveResponse) GetRemoved() bool {
@@ -2812,7 +3909,7 @@ type DialData struct {
 
 func (x *DialData) Reset() {
 	*x = DialData{}
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2824,7 +3921,7 @@ func (x *DialData) String() string {
 func (*DialData) ProtoMessage() {}
 
 func (x *DialData) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2837,7 +3934,7 @@ func (x *DialData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialData.ProtoReflect.Descriptor instead.
 func (*DialData) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *DialData) GetAddress() string {
@@ -3032,7 +4129,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x0fPutModelRequest\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.llmhost.agent.v1.ModelHeaderH\x00R\x06header\x12\x14\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04dataB\x06\n" +
-	"\x04part\"\xf0\x01\n" +
+	"\x04part\"\xec\x02\n" +
 	"\vModelHeader\x12-\n" +
 	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x12\n" +
@@ -3042,10 +4139,19 @@ const file_agent_proto_rawDesc = "" +
 	"\x05group\x18\x06 \x01(\tR\x05group\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\a \x01(\tR\tsessionId\x12'\n" +
-	"\x0fattributes_only\x18\b \x01(\bR\x0eattributesOnly\"=\n" +
+	"\x0fattributes_only\x18\b \x01(\bR\x0eattributesOnly\x12\x12\n" +
+	"\x04path\x18\t \x01(\tR\x04path\x12\x16\n" +
+	"\x06folder\x18\n" +
+	" \x01(\bR\x06folder\x121\n" +
+	"\x05files\x18\v \x03(\v2\x1b.llmhost.agent.v1.ModelFileR\x05files\x12\x1b\n" +
+	"\tsource_id\x18\f \x01(\tR\bsourceId\"K\n" +
+	"\tModelFile\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"=\n" +
 	"\x13ObserveModelRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04full\x18\x02 \x01(\bR\x04full\"\xde\x01\n" +
+	"\x04full\x18\x02 \x01(\bR\x04full\"\x8d\x03\n" +
 	"\n" +
 	"ModelState\x12\x16\n" +
 	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x12\n" +
@@ -3056,7 +4162,79 @@ const file_agent_proto_rawDesc = "" +
 	"\x04mode\x18\x05 \x01(\rR\x04mode\x12\x14\n" +
 	"\x05owner\x18\x06 \x01(\tR\x05owner\x12\x14\n" +
 	"\x05group\x18\a \x01(\tR\x05group\x12-\n" +
-	"\x05owned\x18\b \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"j\n" +
+	"\x05owned\x18\b \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\x12\x16\n" +
+	"\x06folder\x18\t \x01(\bR\x06folder\x121\n" +
+	"\x05files\x18\n" +
+	" \x03(\v2\x1b.llmhost.agent.v1.ModelFileR\x05files\x12\x16\n" +
+	"\x06verity\x18\v \x01(\bR\x06verity\x12#\n" +
+	"\rverified_unix\x18\f \x01(\x03R\fverifiedUnix\x12%\n" +
+	"\x0everify_failure\x18\r \x01(\tR\rverifyFailure\"H\n" +
+	"\x0fSetModelRequest\x125\n" +
+	"\x06header\x18\x01 \x01(\v2\x1d.llmhost.agent.v1.ModelHeaderR\x06header\"}\n" +
+	"\x11FetchModelRequest\x125\n" +
+	"\x06header\x18\x01 \x01(\v2\x1d.llmhost.agent.v1.ModelHeaderR\x06header\x121\n" +
+	"\x04from\x18\x02 \x03(\v2\x1d.llmhost.agent.v1.ModelOriginR\x04from\"V\n" +
+	"\vModelOrigin\x12\x12\n" +
+	"\x03url\x18\x01 \x01(\tH\x00R\x03url\x12\x14\n" +
+	"\x04path\x18\x02 \x01(\tH\x00R\x04path\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05tokenB\a\n" +
+	"\x05where\"(\n" +
+	"\x12VerifyModelRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\"\xe8\x01\n" +
+	"\n" +
+	"ModelEvent\x12\x1d\n" +
+	"\n" +
+	"done_bytes\x18\x01 \x01(\x04R\tdoneBytes\x12\x1f\n" +
+	"\vtotal_bytes\x18\x02 \x01(\x04R\n" +
+	"totalBytes\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x128\n" +
+	"\x06result\x18\x04 \x01(\v2 .llmhost.agent.v1.ChangeResponseR\x06result\x12\x18\n" +
+	"\alacking\x18\x05 \x01(\bR\alacking\x122\n" +
+	"\x05state\x18\x06 \x01(\v2\x1c.llmhost.agent.v1.ModelStateR\x05state\"j\n" +
+	"\x10ReadModelRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12\x16\n" +
+	"\x06length\x18\x04 \x01(\x04R\x06length\"'\n" +
+	"\x11ReadModelResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"-\n" +
+	"\x11ListModelsRequest\x12\x18\n" +
+	"\afolders\x18\x01 \x03(\tR\afolders\"\xe3\x01\n" +
+	"\vListedModel\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x122\n" +
+	"\x05state\x18\x02 \x01(\v2\x1c.llmhost.agent.v1.ModelStateR\x05state\x12\x17\n" +
+	"\aused_by\x18\x03 \x03(\tR\x06usedBy\x12\x18\n" +
+	"\apartial\x18\x04 \x01(\bR\apartial\x12!\n" +
+	"\fchanged_unix\x18\x05 \x01(\x03R\vchangedUnix\x12\x1d\n" +
+	"\n" +
+	"disk_bytes\x18\x06 \x01(\x04R\tdiskBytes\x12\x17\n" +
+	"\asame_as\x18\a \x03(\tR\x06sameAs\"K\n" +
+	"\x12ListModelsResponse\x125\n" +
+	"\x06models\x18\x01 \x03(\v2\x1d.llmhost.agent.v1.ListedModelR\x06models\"d\n" +
+	"\x14CollectModelsRequest\x12\x14\n" +
+	"\x05paths\x18\x01 \x03(\tR\x05paths\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x03 \x01(\tR\tsessionId\"h\n" +
+	"\x0eCollectedModel\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1f\n" +
+	"\vfreed_bytes\x18\x02 \x01(\x04R\n" +
+	"freedBytes\x12!\n" +
+	"\fkept_because\x18\x03 \x01(\tR\vkeptBecause\"Q\n" +
+	"\x15CollectModelsResponse\x128\n" +
+	"\x06models\x18\x01 \x03(\v2 .llmhost.agent.v1.CollectedModelR\x06models\"B\n" +
+	"\x11PutProgramRequest\x12-\n" +
+	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\"+\n" +
+	"\x15ObserveProgramRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\"\xc7\x01\n" +
+	"\fProgramState\x12\x16\n" +
+	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x18\n" +
+	"\acurrent\x18\x02 \x01(\bR\acurrent\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12\x12\n" +
+	"\x04mode\x18\x04 \x01(\rR\x04mode\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x14\n" +
+	"\x05group\x18\x06 \x01(\tR\x05group\x12-\n" +
+	"\x05owned\x18\a \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"j\n" +
 	"\x10PutEngineRequest\x128\n" +
 	"\x06header\x18\x01 \x01(\v2\x1e.llmhost.agent.v1.EngineHeaderH\x00R\x06header\x12\x14\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04dataB\x06\n" +
@@ -3083,7 +4261,7 @@ const file_agent_proto_rawDesc = "" +
 	"\fkept_because\x18\x02 \x01(\tR\vkeptBecause\"8\n" +
 	"\bDialData\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data*\xb1\x02\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data*\xde\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tNOT_OWNED\x10\x01\x12\x0f\n" +
@@ -3107,7 +4285,11 @@ const file_agent_proto_rawDesc = "" +
 	"\bPROTOCOL\x10\x0e\x12\x0f\n" +
 	"\vBAD_ARCHIVE\x10\x0f\x12\v\n" +
 	"\aNO_TOOL\x10\x10\x12\x0f\n" +
-	"\vUNIT_FAILED\x10\x112\x8d\f\n" +
+	"\vUNIT_FAILED\x10\x11\x12\n" +
+	"\n" +
+	"\x06IN_USE\x10\x12\x12\r\n" +
+	"\tBAD_MODEL\x10\x13\x12\x10\n" +
+	"\fFETCH_FAILED\x10\x142\xc7\x11\n" +
 	"\x05Agent\x12H\n" +
 	"\x05Hello\x12\x1e.llmhost.agent.v1.HelloRequest\x1a\x1f.llmhost.agent.v1.HelloResponse\x12E\n" +
 	"\x04Ping\x12\x1d.llmhost.agent.v1.PingRequest\x1a\x1e.llmhost.agent.v1.PingResponse\x12H\n" +
@@ -3124,7 +4306,18 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"AwaitReady\x12#.llmhost.agent.v1.AwaitReadyRequest\x1a\x1c.llmhost.agent.v1.ReadyEvent0\x01\x12Q\n" +
 	"\bPutModel\x12!.llmhost.agent.v1.PutModelRequest\x1a .llmhost.agent.v1.ChangeResponse(\x01\x12S\n" +
-	"\fObserveModel\x12%.llmhost.agent.v1.ObserveModelRequest\x1a\x1c.llmhost.agent.v1.ModelState\x12S\n" +
+	"\fObserveModel\x12%.llmhost.agent.v1.ObserveModelRequest\x1a\x1c.llmhost.agent.v1.ModelState\x12M\n" +
+	"\bSetModel\x12!.llmhost.agent.v1.SetModelRequest\x1a\x1c.llmhost.agent.v1.ModelEvent0\x01\x12Q\n" +
+	"\n" +
+	"FetchModel\x12#.llmhost.agent.v1.FetchModelRequest\x1a\x1c.llmhost.agent.v1.ModelEvent0\x01\x12S\n" +
+	"\vVerifyModel\x12$.llmhost.agent.v1.VerifyModelRequest\x1a\x1c.llmhost.agent.v1.ModelEvent0\x01\x12V\n" +
+	"\tReadModel\x12\".llmhost.agent.v1.ReadModelRequest\x1a#.llmhost.agent.v1.ReadModelResponse0\x01\x12W\n" +
+	"\n" +
+	"ListModels\x12#.llmhost.agent.v1.ListModelsRequest\x1a$.llmhost.agent.v1.ListModelsResponse\x12`\n" +
+	"\rCollectModels\x12&.llmhost.agent.v1.CollectModelsRequest\x1a'.llmhost.agent.v1.CollectModelsResponse\x12S\n" +
+	"\n" +
+	"PutProgram\x12#.llmhost.agent.v1.PutProgramRequest\x1a .llmhost.agent.v1.ChangeResponse\x12Y\n" +
+	"\x0eObserveProgram\x12'.llmhost.agent.v1.ObserveProgramRequest\x1a\x1e.llmhost.agent.v1.ProgramState\x12S\n" +
 	"\tPutEngine\x12\".llmhost.agent.v1.PutEngineRequest\x1a .llmhost.agent.v1.ChangeResponse(\x01\x12V\n" +
 	"\rObserveEngine\x12&.llmhost.agent.v1.ObserveEngineRequest\x1a\x1d.llmhost.agent.v1.EngineState\x12K\n" +
 	"\x06Remove\x12\x1f.llmhost.agent.v1.RemoveRequest\x1a .llmhost.agent.v1.RemoveResponse\x12B\n" +
@@ -3143,50 +4336,67 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_agent_proto_goTypes = []any{
-	(Reason)(0),                  // 0: llmhost.agent.v1.Reason
-	(*HelloRequest)(nil),         // 1: llmhost.agent.v1.HelloRequest
-	(*HelloResponse)(nil),        // 2: llmhost.agent.v1.HelloResponse
-	(*PingRequest)(nil),          // 3: llmhost.agent.v1.PingRequest
-	(*PingResponse)(nil),         // 4: llmhost.agent.v1.PingResponse
-	(*FactsRequest)(nil),         // 5: llmhost.agent.v1.FactsRequest
-	(*FactsResponse)(nil),        // 6: llmhost.agent.v1.FactsResponse
-	(*GPU)(nil),                  // 7: llmhost.agent.v1.GPU
-	(*AcquireLeaseRequest)(nil),  // 8: llmhost.agent.v1.AcquireLeaseRequest
-	(*AcquireLeaseResponse)(nil), // 9: llmhost.agent.v1.AcquireLeaseResponse
-	(*Claim)(nil),                // 10: llmhost.agent.v1.Claim
-	(*Owned)(nil),                // 11: llmhost.agent.v1.Owned
-	(*ListOwnedRequest)(nil),     // 12: llmhost.agent.v1.ListOwnedRequest
-	(*ListOwnedResponse)(nil),    // 13: llmhost.agent.v1.ListOwnedResponse
-	(*ChangeResponse)(nil),       // 14: llmhost.agent.v1.ChangeResponse
-	(*ObservePathRequest)(nil),   // 15: llmhost.agent.v1.ObservePathRequest
-	(*PathState)(nil),            // 16: llmhost.agent.v1.PathState
-	(*PutFileRequest)(nil),       // 17: llmhost.agent.v1.PutFileRequest
-	(*PutDirectoryRequest)(nil),  // 18: llmhost.agent.v1.PutDirectoryRequest
-	(*ObserveUserRequest)(nil),   // 19: llmhost.agent.v1.ObserveUserRequest
-	(*UserState)(nil),            // 20: llmhost.agent.v1.UserState
-	(*PutUserRequest)(nil),       // 21: llmhost.agent.v1.PutUserRequest
-	(*ObserveUnitRequest)(nil),   // 22: llmhost.agent.v1.ObserveUnitRequest
-	(*UnitState)(nil),            // 23: llmhost.agent.v1.UnitState
-	(*PutUnitRequest)(nil),       // 24: llmhost.agent.v1.PutUnitRequest
-	(*PutUnitResponse)(nil),      // 25: llmhost.agent.v1.PutUnitResponse
-	(*Readiness)(nil),            // 26: llmhost.agent.v1.Readiness
-	(*AwaitReadyRequest)(nil),    // 27: llmhost.agent.v1.AwaitReadyRequest
-	(*ReadyEvent)(nil),           // 28: llmhost.agent.v1.ReadyEvent
-	(*PutModelRequest)(nil),      // 29: llmhost.agent.v1.PutModelRequest
-	(*ModelHeader)(nil),          // 30: llmhost.agent.v1.ModelHeader
-	(*ObserveModelRequest)(nil),  // 31: llmhost.agent.v1.ObserveModelRequest
-	(*ModelState)(nil),           // 32: llmhost.agent.v1.ModelState
-	(*PutEngineRequest)(nil),     // 33: llmhost.agent.v1.PutEngineRequest
-	(*EngineHeader)(nil),         // 34: llmhost.agent.v1.EngineHeader
-	(*ObserveEngineRequest)(nil), // 35: llmhost.agent.v1.ObserveEngineRequest
-	(*EngineState)(nil),          // 36: llmhost.agent.v1.EngineState
-	(*RemoveRequest)(nil),        // 37: llmhost.agent.v1.RemoveRequest
-	(*RemoveResponse)(nil),       // 38: llmhost.agent.v1.RemoveResponse
-	(*DialData)(nil),             // 39: llmhost.agent.v1.DialData
-	nil,                          // 40: llmhost.agent.v1.UnitState.DropInsEntry
-	nil,                          // 41: llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	(Reason)(0),                   // 0: llmhost.agent.v1.Reason
+	(*HelloRequest)(nil),          // 1: llmhost.agent.v1.HelloRequest
+	(*HelloResponse)(nil),         // 2: llmhost.agent.v1.HelloResponse
+	(*PingRequest)(nil),           // 3: llmhost.agent.v1.PingRequest
+	(*PingResponse)(nil),          // 4: llmhost.agent.v1.PingResponse
+	(*FactsRequest)(nil),          // 5: llmhost.agent.v1.FactsRequest
+	(*FactsResponse)(nil),         // 6: llmhost.agent.v1.FactsResponse
+	(*GPU)(nil),                   // 7: llmhost.agent.v1.GPU
+	(*AcquireLeaseRequest)(nil),   // 8: llmhost.agent.v1.AcquireLeaseRequest
+	(*AcquireLeaseResponse)(nil),  // 9: llmhost.agent.v1.AcquireLeaseResponse
+	(*Claim)(nil),                 // 10: llmhost.agent.v1.Claim
+	(*Owned)(nil),                 // 11: llmhost.agent.v1.Owned
+	(*ListOwnedRequest)(nil),      // 12: llmhost.agent.v1.ListOwnedRequest
+	(*ListOwnedResponse)(nil),     // 13: llmhost.agent.v1.ListOwnedResponse
+	(*ChangeResponse)(nil),        // 14: llmhost.agent.v1.ChangeResponse
+	(*ObservePathRequest)(nil),    // 15: llmhost.agent.v1.ObservePathRequest
+	(*PathState)(nil),             // 16: llmhost.agent.v1.PathState
+	(*PutFileRequest)(nil),        // 17: llmhost.agent.v1.PutFileRequest
+	(*PutDirectoryRequest)(nil),   // 18: llmhost.agent.v1.PutDirectoryRequest
+	(*ObserveUserRequest)(nil),    // 19: llmhost.agent.v1.ObserveUserRequest
+	(*UserState)(nil),             // 20: llmhost.agent.v1.UserState
+	(*PutUserRequest)(nil),        // 21: llmhost.agent.v1.PutUserRequest
+	(*ObserveUnitRequest)(nil),    // 22: llmhost.agent.v1.ObserveUnitRequest
+	(*UnitState)(nil),             // 23: llmhost.agent.v1.UnitState
+	(*PutUnitRequest)(nil),        // 24: llmhost.agent.v1.PutUnitRequest
+	(*PutUnitResponse)(nil),       // 25: llmhost.agent.v1.PutUnitResponse
+	(*Readiness)(nil),             // 26: llmhost.agent.v1.Readiness
+	(*AwaitReadyRequest)(nil),     // 27: llmhost.agent.v1.AwaitReadyRequest
+	(*ReadyEvent)(nil),            // 28: llmhost.agent.v1.ReadyEvent
+	(*PutModelRequest)(nil),       // 29: llmhost.agent.v1.PutModelRequest
+	(*ModelHeader)(nil),           // 30: llmhost.agent.v1.ModelHeader
+	(*ModelFile)(nil),             // 31: llmhost.agent.v1.ModelFile
+	(*ObserveModelRequest)(nil),   // 32: llmhost.agent.v1.ObserveModelRequest
+	(*ModelState)(nil),            // 33: llmhost.agent.v1.ModelState
+	(*SetModelRequest)(nil),       // 34: llmhost.agent.v1.SetModelRequest
+	(*FetchModelRequest)(nil),     // 35: llmhost.agent.v1.FetchModelRequest
+	(*ModelOrigin)(nil),           // 36: llmhost.agent.v1.ModelOrigin
+	(*VerifyModelRequest)(nil),    // 37: llmhost.agent.v1.VerifyModelRequest
+	(*ModelEvent)(nil),            // 38: llmhost.agent.v1.ModelEvent
+	(*ReadModelRequest)(nil),      // 39: llmhost.agent.v1.ReadModelRequest
+	(*ReadModelResponse)(nil),     // 40: llmhost.agent.v1.ReadModelResponse
+	(*ListModelsRequest)(nil),     // 41: llmhost.agent.v1.ListModelsRequest
+	(*ListedModel)(nil),           // 42: llmhost.agent.v1.ListedModel
+	(*ListModelsResponse)(nil),    // 43: llmhost.agent.v1.ListModelsResponse
+	(*CollectModelsRequest)(nil),  // 44: llmhost.agent.v1.CollectModelsRequest
+	(*CollectedModel)(nil),        // 45: llmhost.agent.v1.CollectedModel
+	(*CollectModelsResponse)(nil), // 46: llmhost.agent.v1.CollectModelsResponse
+	(*PutProgramRequest)(nil),     // 47: llmhost.agent.v1.PutProgramRequest
+	(*ObserveProgramRequest)(nil), // 48: llmhost.agent.v1.ObserveProgramRequest
+	(*ProgramState)(nil),          // 49: llmhost.agent.v1.ProgramState
+	(*PutEngineRequest)(nil),      // 50: llmhost.agent.v1.PutEngineRequest
+	(*EngineHeader)(nil),          // 51: llmhost.agent.v1.EngineHeader
+	(*ObserveEngineRequest)(nil),  // 52: llmhost.agent.v1.ObserveEngineRequest
+	(*EngineState)(nil),           // 53: llmhost.agent.v1.EngineState
+	(*RemoveRequest)(nil),         // 54: llmhost.agent.v1.RemoveRequest
+	(*RemoveResponse)(nil),        // 55: llmhost.agent.v1.RemoveResponse
+	(*DialData)(nil),              // 56: llmhost.agent.v1.DialData
+	nil,                           // 57: llmhost.agent.v1.UnitState.DropInsEntry
+	nil,                           // 58: llmhost.agent.v1.PutUnitRequest.DropInsEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	7,  // 0: llmhost.agent.v1.FactsResponse.gpus:type_name -> llmhost.agent.v1.GPU
@@ -3197,62 +4407,90 @@ var file_agent_proto_depIdxs = []int32{
 	11, // 5: llmhost.agent.v1.UserState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 6: llmhost.agent.v1.PutUserRequest.claim:type_name -> llmhost.agent.v1.Claim
 	26, // 7: llmhost.agent.v1.ObserveUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	40, // 8: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
+	57, // 8: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
 	11, // 9: llmhost.agent.v1.UnitState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 10: llmhost.agent.v1.PutUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
-	41, // 11: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	58, // 11: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
 	23, // 12: llmhost.agent.v1.PutUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
 	26, // 13: llmhost.agent.v1.AwaitReadyRequest.readiness:type_name -> llmhost.agent.v1.Readiness
 	30, // 14: llmhost.agent.v1.PutModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
 	10, // 15: llmhost.agent.v1.ModelHeader.claim:type_name -> llmhost.agent.v1.Claim
-	11, // 16: llmhost.agent.v1.ModelState.owned:type_name -> llmhost.agent.v1.Owned
-	34, // 17: llmhost.agent.v1.PutEngineRequest.header:type_name -> llmhost.agent.v1.EngineHeader
-	10, // 18: llmhost.agent.v1.EngineHeader.claim:type_name -> llmhost.agent.v1.Claim
-	11, // 19: llmhost.agent.v1.EngineState.owned:type_name -> llmhost.agent.v1.Owned
-	10, // 20: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
-	1,  // 21: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
-	3,  // 22: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
-	5,  // 23: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
-	8,  // 24: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
-	12, // 25: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
-	15, // 26: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
-	17, // 27: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
-	18, // 28: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
-	19, // 29: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
-	21, // 30: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
-	22, // 31: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
-	24, // 32: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
-	27, // 33: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
-	29, // 34: llmhost.agent.v1.Agent.PutModel:input_type -> llmhost.agent.v1.PutModelRequest
-	31, // 35: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
-	33, // 36: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
-	35, // 37: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
-	37, // 38: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
-	39, // 39: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
-	2,  // 40: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
-	4,  // 41: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
-	6,  // 42: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
-	9,  // 43: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
-	13, // 44: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
-	16, // 45: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
-	14, // 46: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
-	14, // 47: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
-	20, // 48: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
-	14, // 49: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
-	23, // 50: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
-	25, // 51: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
-	28, // 52: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
-	14, // 53: llmhost.agent.v1.Agent.PutModel:output_type -> llmhost.agent.v1.ChangeResponse
-	32, // 54: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
-	14, // 55: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
-	36, // 56: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
-	38, // 57: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
-	39, // 58: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
-	40, // [40:59] is the sub-list for method output_type
-	21, // [21:40] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	31, // 16: llmhost.agent.v1.ModelHeader.files:type_name -> llmhost.agent.v1.ModelFile
+	11, // 17: llmhost.agent.v1.ModelState.owned:type_name -> llmhost.agent.v1.Owned
+	31, // 18: llmhost.agent.v1.ModelState.files:type_name -> llmhost.agent.v1.ModelFile
+	30, // 19: llmhost.agent.v1.SetModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
+	30, // 20: llmhost.agent.v1.FetchModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
+	36, // 21: llmhost.agent.v1.FetchModelRequest.from:type_name -> llmhost.agent.v1.ModelOrigin
+	14, // 22: llmhost.agent.v1.ModelEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
+	33, // 23: llmhost.agent.v1.ModelEvent.state:type_name -> llmhost.agent.v1.ModelState
+	33, // 24: llmhost.agent.v1.ListedModel.state:type_name -> llmhost.agent.v1.ModelState
+	42, // 25: llmhost.agent.v1.ListModelsResponse.models:type_name -> llmhost.agent.v1.ListedModel
+	45, // 26: llmhost.agent.v1.CollectModelsResponse.models:type_name -> llmhost.agent.v1.CollectedModel
+	10, // 27: llmhost.agent.v1.PutProgramRequest.claim:type_name -> llmhost.agent.v1.Claim
+	11, // 28: llmhost.agent.v1.ProgramState.owned:type_name -> llmhost.agent.v1.Owned
+	51, // 29: llmhost.agent.v1.PutEngineRequest.header:type_name -> llmhost.agent.v1.EngineHeader
+	10, // 30: llmhost.agent.v1.EngineHeader.claim:type_name -> llmhost.agent.v1.Claim
+	11, // 31: llmhost.agent.v1.EngineState.owned:type_name -> llmhost.agent.v1.Owned
+	10, // 32: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
+	1,  // 33: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
+	3,  // 34: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
+	5,  // 35: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
+	8,  // 36: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
+	12, // 37: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
+	15, // 38: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
+	17, // 39: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
+	18, // 40: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
+	19, // 41: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
+	21, // 42: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
+	22, // 43: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
+	24, // 44: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
+	27, // 45: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
+	29, // 46: llmhost.agent.v1.Agent.PutModel:input_type -> llmhost.agent.v1.PutModelRequest
+	32, // 47: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
+	34, // 48: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
+	35, // 49: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
+	37, // 50: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
+	39, // 51: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
+	41, // 52: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
+	44, // 53: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
+	47, // 54: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
+	48, // 55: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
+	50, // 56: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
+	52, // 57: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
+	54, // 58: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
+	56, // 59: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
+	2,  // 60: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
+	4,  // 61: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
+	6,  // 62: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
+	9,  // 63: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
+	13, // 64: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
+	16, // 65: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
+	14, // 66: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
+	14, // 67: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
+	20, // 68: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
+	14, // 69: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
+	23, // 70: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
+	25, // 71: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
+	28, // 72: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
+	14, // 73: llmhost.agent.v1.Agent.PutModel:output_type -> llmhost.agent.v1.ChangeResponse
+	33, // 74: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
+	38, // 75: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
+	38, // 76: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
+	38, // 77: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
+	40, // 78: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
+	43, // 79: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
+	46, // 80: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
+	14, // 81: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
+	49, // 82: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
+	14, // 83: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
+	53, // 84: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
+	55, // 85: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
+	56, // 86: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
+	60, // [60:87] is the sub-list for method output_type
+	33, // [33:60] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -3264,7 +4502,11 @@ func file_agent_proto_init() {
 		(*PutModelRequest_Header)(nil),
 		(*PutModelRequest_Data)(nil),
 	}
-	file_agent_proto_msgTypes[32].OneofWrappers = []any{
+	file_agent_proto_msgTypes[35].OneofWrappers = []any{
+		(*ModelOrigin_Url)(nil),
+		(*ModelOrigin_Path)(nil),
+	}
+	file_agent_proto_msgTypes[49].OneofWrappers = []any{
 		(*PutEngineRequest_Header)(nil),
 		(*PutEngineRequest_Data)(nil),
 	}
@@ -3274,7 +4516,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   41,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

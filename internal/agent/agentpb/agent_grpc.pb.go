@@ -1,8 +1,9 @@
 // The protocol between llmhost and the agent that it runs on a host.
 //
 // It is carried as gRPC over the standard input and output of one SSH channel; nothing
-// listens on the host. Bulk data (models, engine archives) uses a second agent on a channel
-// of its own, so that control messages are never behind it.
+// listens on the host. Bulk data uses agents on channels of their own, so that control
+// messages are never behind it: engine archives as gRPC, models as the frames of
+// internal/transfer.
 //
 // Rules that hold for every call:
 //   - Observe* calls read only.
@@ -34,25 +35,33 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Agent_Hello_FullMethodName         = "/llmhost.agent.v1.Agent/Hello"
-	Agent_Ping_FullMethodName          = "/llmhost.agent.v1.Agent/Ping"
-	Agent_Facts_FullMethodName         = "/llmhost.agent.v1.Agent/Facts"
-	Agent_AcquireLease_FullMethodName  = "/llmhost.agent.v1.Agent/AcquireLease"
-	Agent_ListOwned_FullMethodName     = "/llmhost.agent.v1.Agent/ListOwned"
-	Agent_ObservePath_FullMethodName   = "/llmhost.agent.v1.Agent/ObservePath"
-	Agent_PutFile_FullMethodName       = "/llmhost.agent.v1.Agent/PutFile"
-	Agent_PutDirectory_FullMethodName  = "/llmhost.agent.v1.Agent/PutDirectory"
-	Agent_ObserveUser_FullMethodName   = "/llmhost.agent.v1.Agent/ObserveUser"
-	Agent_PutUser_FullMethodName       = "/llmhost.agent.v1.Agent/PutUser"
-	Agent_ObserveUnit_FullMethodName   = "/llmhost.agent.v1.Agent/ObserveUnit"
-	Agent_PutUnit_FullMethodName       = "/llmhost.agent.v1.Agent/PutUnit"
-	Agent_AwaitReady_FullMethodName    = "/llmhost.agent.v1.Agent/AwaitReady"
-	Agent_PutModel_FullMethodName      = "/llmhost.agent.v1.Agent/PutModel"
-	Agent_ObserveModel_FullMethodName  = "/llmhost.agent.v1.Agent/ObserveModel"
-	Agent_PutEngine_FullMethodName     = "/llmhost.agent.v1.Agent/PutEngine"
-	Agent_ObserveEngine_FullMethodName = "/llmhost.agent.v1.Agent/ObserveEngine"
-	Agent_Remove_FullMethodName        = "/llmhost.agent.v1.Agent/Remove"
-	Agent_Dial_FullMethodName          = "/llmhost.agent.v1.Agent/Dial"
+	Agent_Hello_FullMethodName          = "/llmhost.agent.v1.Agent/Hello"
+	Agent_Ping_FullMethodName           = "/llmhost.agent.v1.Agent/Ping"
+	Agent_Facts_FullMethodName          = "/llmhost.agent.v1.Agent/Facts"
+	Agent_AcquireLease_FullMethodName   = "/llmhost.agent.v1.Agent/AcquireLease"
+	Agent_ListOwned_FullMethodName      = "/llmhost.agent.v1.Agent/ListOwned"
+	Agent_ObservePath_FullMethodName    = "/llmhost.agent.v1.Agent/ObservePath"
+	Agent_PutFile_FullMethodName        = "/llmhost.agent.v1.Agent/PutFile"
+	Agent_PutDirectory_FullMethodName   = "/llmhost.agent.v1.Agent/PutDirectory"
+	Agent_ObserveUser_FullMethodName    = "/llmhost.agent.v1.Agent/ObserveUser"
+	Agent_PutUser_FullMethodName        = "/llmhost.agent.v1.Agent/PutUser"
+	Agent_ObserveUnit_FullMethodName    = "/llmhost.agent.v1.Agent/ObserveUnit"
+	Agent_PutUnit_FullMethodName        = "/llmhost.agent.v1.Agent/PutUnit"
+	Agent_AwaitReady_FullMethodName     = "/llmhost.agent.v1.Agent/AwaitReady"
+	Agent_PutModel_FullMethodName       = "/llmhost.agent.v1.Agent/PutModel"
+	Agent_ObserveModel_FullMethodName   = "/llmhost.agent.v1.Agent/ObserveModel"
+	Agent_SetModel_FullMethodName       = "/llmhost.agent.v1.Agent/SetModel"
+	Agent_FetchModel_FullMethodName     = "/llmhost.agent.v1.Agent/FetchModel"
+	Agent_VerifyModel_FullMethodName    = "/llmhost.agent.v1.Agent/VerifyModel"
+	Agent_ReadModel_FullMethodName      = "/llmhost.agent.v1.Agent/ReadModel"
+	Agent_ListModels_FullMethodName     = "/llmhost.agent.v1.Agent/ListModels"
+	Agent_CollectModels_FullMethodName  = "/llmhost.agent.v1.Agent/CollectModels"
+	Agent_PutProgram_FullMethodName     = "/llmhost.agent.v1.Agent/PutProgram"
+	Agent_ObserveProgram_FullMethodName = "/llmhost.agent.v1.Agent/ObserveProgram"
+	Agent_PutEngine_FullMethodName      = "/llmhost.agent.v1.Agent/PutEngine"
+	Agent_ObserveEngine_FullMethodName  = "/llmhost.agent.v1.Agent/ObserveEngine"
+	Agent_Remove_FullMethodName         = "/llmhost.agent.v1.Agent/Remove"
+	Agent_Dial_FullMethodName           = "/llmhost.agent.v1.Agent/Dial"
 )
 
 // AgentClient is the client API for Agent service.
@@ -85,6 +94,26 @@ type AgentClient interface {
 	// The file has its final name only after its SHA-256 was checked and it is on the disk.
 	PutModel(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutModelRequest, ChangeResponse], error)
 	ObserveModel(ctx context.Context, in *ObserveModelRequest, opts ...grpc.CallOption) (*ModelState, error)
+	// SetModel makes a model of bytes that the host already has: those at the path itself (only
+	// the attributes are set; with claim.adopt, a file that somebody else has put there is taken
+	// over in place), or those of another model with the same digest (linked, or copied where a
+	// link can't be). When the host lacks the bytes, the last event says so and nothing has changed.
+	SetModel(ctx context.Context, in *SetModelRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ModelEvent], error)
+	// FetchModel has the host bring the bytes itself, from an address or from a path on it.
+	FetchModel(ctx context.Context, in *FetchModelRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ModelEvent], error)
+	// VerifyModel reads a whole model again, whatever is remembered of it.
+	VerifyModel(ctx context.Context, in *VerifyModelRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ModelEvent], error)
+	// ReadModel returns bytes of one of a model's files: for backups, for another host, and for
+	// looking at a header before anything is started with it.
+	ReadModel(ctx context.Context, in *ReadModelRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadModelResponse], error)
+	// ListModels lists models, and uploads that have not ended, in folders.
+	ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error)
+	// CollectModels removes what ListModels has listed and what nothing uses. What a process has
+	// open, or a declared resource owns, is never removed.
+	CollectModels(ctx context.Context, in *CollectModelsRequest, opts ...grpc.CallOption) (*CollectModelsResponse, error)
+	// PutProgram installs the agent's own program at a fixed path, for the units that run it.
+	PutProgram(ctx context.Context, in *PutProgramRequest, opts ...grpc.CallOption) (*ChangeResponse, error)
+	ObserveProgram(ctx context.Context, in *ObserveProgramRequest, opts ...grpc.CallOption) (*ProgramState, error)
 	// PutEngine receives an archive, checks its SHA-256 and unpacks it to a folder.
 	PutEngine(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutEngineRequest, ChangeResponse], error)
 	ObserveEngine(ctx context.Context, in *ObserveEngineRequest, opts ...grpc.CallOption) (*EngineState, error)
@@ -268,9 +297,125 @@ func (c *agentClient) ObserveModel(ctx context.Context, in *ObserveModelRequest,
 	return out, nil
 }
 
+func (c *agentClient) SetModel(ctx context.Context, in *SetModelRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ModelEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[2], Agent_SetModel_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SetModelRequest, ModelEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_SetModelClient = grpc.ServerStreamingClient[ModelEvent]
+
+func (c *agentClient) FetchModel(ctx context.Context, in *FetchModelRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ModelEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[3], Agent_FetchModel_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FetchModelRequest, ModelEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_FetchModelClient = grpc.ServerStreamingClient[ModelEvent]
+
+func (c *agentClient) VerifyModel(ctx context.Context, in *VerifyModelRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ModelEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[4], Agent_VerifyModel_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[VerifyModelRequest, ModelEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_VerifyModelClient = grpc.ServerStreamingClient[ModelEvent]
+
+func (c *agentClient) ReadModel(ctx context.Context, in *ReadModelRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadModelResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[5], Agent_ReadModel_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadModelRequest, ReadModelResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_ReadModelClient = grpc.ServerStreamingClient[ReadModelResponse]
+
+func (c *agentClient) ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListModelsResponse)
+	err := c.cc.Invoke(ctx, Agent_ListModels_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) CollectModels(ctx context.Context, in *CollectModelsRequest, opts ...grpc.CallOption) (*CollectModelsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CollectModelsResponse)
+	err := c.cc.Invoke(ctx, Agent_CollectModels_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) PutProgram(ctx context.Context, in *PutProgramRequest, opts ...grpc.CallOption) (*ChangeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeResponse)
+	err := c.cc.Invoke(ctx, Agent_PutProgram_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) ObserveProgram(ctx context.Context, in *ObserveProgramRequest, opts ...grpc.CallOption) (*ProgramState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProgramState)
+	err := c.cc.Invoke(ctx, Agent_ObserveProgram_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentClient) PutEngine(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutEngineRequest, ChangeResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[2], Agent_PutEngine_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[6], Agent_PutEngine_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -303,7 +448,7 @@ func (c *agentClient) Remove(ctx context.Context, in *RemoveRequest, opts ...grp
 
 func (c *agentClient) Dial(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DialData, DialData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[3], Agent_Dial_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[7], Agent_Dial_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -344,6 +489,26 @@ type AgentServer interface {
 	// The file has its final name only after its SHA-256 was checked and it is on the disk.
 	PutModel(grpc.ClientStreamingServer[PutModelRequest, ChangeResponse]) error
 	ObserveModel(context.Context, *ObserveModelRequest) (*ModelState, error)
+	// SetModel makes a model of bytes that the host already has: those at the path itself (only
+	// the attributes are set; with claim.adopt, a file that somebody else has put there is taken
+	// over in place), or those of another model with the same digest (linked, or copied where a
+	// link can't be). When the host lacks the bytes, the last event says so and nothing has changed.
+	SetModel(*SetModelRequest, grpc.ServerStreamingServer[ModelEvent]) error
+	// FetchModel has the host bring the bytes itself, from an address or from a path on it.
+	FetchModel(*FetchModelRequest, grpc.ServerStreamingServer[ModelEvent]) error
+	// VerifyModel reads a whole model again, whatever is remembered of it.
+	VerifyModel(*VerifyModelRequest, grpc.ServerStreamingServer[ModelEvent]) error
+	// ReadModel returns bytes of one of a model's files: for backups, for another host, and for
+	// looking at a header before anything is started with it.
+	ReadModel(*ReadModelRequest, grpc.ServerStreamingServer[ReadModelResponse]) error
+	// ListModels lists models, and uploads that have not ended, in folders.
+	ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error)
+	// CollectModels removes what ListModels has listed and what nothing uses. What a process has
+	// open, or a declared resource owns, is never removed.
+	CollectModels(context.Context, *CollectModelsRequest) (*CollectModelsResponse, error)
+	// PutProgram installs the agent's own program at a fixed path, for the units that run it.
+	PutProgram(context.Context, *PutProgramRequest) (*ChangeResponse, error)
+	ObserveProgram(context.Context, *ObserveProgramRequest) (*ProgramState, error)
 	// PutEngine receives an archive, checks its SHA-256 and unpacks it to a folder.
 	PutEngine(grpc.ClientStreamingServer[PutEngineRequest, ChangeResponse]) error
 	ObserveEngine(context.Context, *ObserveEngineRequest) (*EngineState, error)
@@ -409,6 +574,30 @@ func (UnimplementedAgentServer) PutModel(grpc.ClientStreamingServer[PutModelRequ
 }
 func (UnimplementedAgentServer) ObserveModel(context.Context, *ObserveModelRequest) (*ModelState, error) {
 	return nil, status.Error(codes.Unimplemented, "method ObserveModel not implemented")
+}
+func (UnimplementedAgentServer) SetModel(*SetModelRequest, grpc.ServerStreamingServer[ModelEvent]) error {
+	return status.Error(codes.Unimplemented, "method SetModel not implemented")
+}
+func (UnimplementedAgentServer) FetchModel(*FetchModelRequest, grpc.ServerStreamingServer[ModelEvent]) error {
+	return status.Error(codes.Unimplemented, "method FetchModel not implemented")
+}
+func (UnimplementedAgentServer) VerifyModel(*VerifyModelRequest, grpc.ServerStreamingServer[ModelEvent]) error {
+	return status.Error(codes.Unimplemented, "method VerifyModel not implemented")
+}
+func (UnimplementedAgentServer) ReadModel(*ReadModelRequest, grpc.ServerStreamingServer[ReadModelResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadModel not implemented")
+}
+func (UnimplementedAgentServer) ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListModels not implemented")
+}
+func (UnimplementedAgentServer) CollectModels(context.Context, *CollectModelsRequest) (*CollectModelsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CollectModels not implemented")
+}
+func (UnimplementedAgentServer) PutProgram(context.Context, *PutProgramRequest) (*ChangeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutProgram not implemented")
+}
+func (UnimplementedAgentServer) ObserveProgram(context.Context, *ObserveProgramRequest) (*ProgramState, error) {
+	return nil, status.Error(codes.Unimplemented, "method ObserveProgram not implemented")
 }
 func (UnimplementedAgentServer) PutEngine(grpc.ClientStreamingServer[PutEngineRequest, ChangeResponse]) error {
 	return status.Error(codes.Unimplemented, "method PutEngine not implemented")
@@ -695,6 +884,122 @@ func _Agent_ObserveModel_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_SetModel_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(SetModelRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).SetModel(m, &grpc.GenericServerStream[SetModelRequest, ModelEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_SetModelServer = grpc.ServerStreamingServer[ModelEvent]
+
+func _Agent_FetchModel_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FetchModelRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).FetchModel(m, &grpc.GenericServerStream[FetchModelRequest, ModelEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_FetchModelServer = grpc.ServerStreamingServer[ModelEvent]
+
+func _Agent_VerifyModel_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(VerifyModelRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).VerifyModel(m, &grpc.GenericServerStream[VerifyModelRequest, ModelEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_VerifyModelServer = grpc.ServerStreamingServer[ModelEvent]
+
+func _Agent_ReadModel_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadModelRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).ReadModel(m, &grpc.GenericServerStream[ReadModelRequest, ReadModelResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_ReadModelServer = grpc.ServerStreamingServer[ReadModelResponse]
+
+func _Agent_ListModels_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListModelsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ListModels(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ListModels_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ListModels(ctx, req.(*ListModelsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_CollectModels_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CollectModelsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).CollectModels(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_CollectModels_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).CollectModels(ctx, req.(*CollectModelsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_PutProgram_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutProgramRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).PutProgram(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_PutProgram_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).PutProgram(ctx, req.(*PutProgramRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_ObserveProgram_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ObserveProgramRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ObserveProgram(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ObserveProgram_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ObserveProgram(ctx, req.(*ObserveProgramRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Agent_PutEngine_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(AgentServer).PutEngine(&grpc.GenericServerStream[PutEngineRequest, ChangeResponse]{ServerStream: stream})
 }
@@ -805,6 +1110,22 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Agent_ObserveModel_Handler,
 		},
 		{
+			MethodName: "ListModels",
+			Handler:    _Agent_ListModels_Handler,
+		},
+		{
+			MethodName: "CollectModels",
+			Handler:    _Agent_CollectModels_Handler,
+		},
+		{
+			MethodName: "PutProgram",
+			Handler:    _Agent_PutProgram_Handler,
+		},
+		{
+			MethodName: "ObserveProgram",
+			Handler:    _Agent_ObserveProgram_Handler,
+		},
+		{
 			MethodName: "ObserveEngine",
 			Handler:    _Agent_ObserveEngine_Handler,
 		},
@@ -823,6 +1144,26 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "PutModel",
 			Handler:       _Agent_PutModel_Handler,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "SetModel",
+			Handler:       _Agent_SetModel_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "FetchModel",
+			Handler:       _Agent_FetchModel_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "VerifyModel",
+			Handler:       _Agent_VerifyModel_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadModel",
+			Handler:       _Agent_ReadModel_Handler,
+			ServerStreams: true,
 		},
 		{
 			StreamName:    "PutEngine",
