@@ -16,7 +16,7 @@ import (
 // replaceKeys are the inputs that make up a resource's identity.
 var replaceKeys = map[string][]string{
 	"Directory": {"path"}, "File": {"path"}, "Model": {"path"}, "Engine": {"sha256", "root"},
-	"SystemUser": {"name"}, "SystemdUnit": {"name"},
+	"Program": {"path"}, "SystemUser": {"name"}, "SystemdUnit": {"name"},
 }
 
 // withoutDiff are the inputs whose change changes nothing on the host: where a local file lies

@@ -23,6 +23,7 @@ var kinds = map[string]kind{
 	"SystemdUnit": {key: []string{"name"}},
 	"Model":       {key: []string{"path"}, noDiff: []string{"source"}},
 	"Engine":      {key: []string{"root", "sha256"}, noDiff: []string{"source"}},
+	"Program":     {key: []string{"path"}},
 }
 
 // id is the ID of a resource with these inputs, if they are known.

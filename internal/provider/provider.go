@@ -46,6 +46,7 @@ func New(opts ...Option) provider.Provider {
 			infer.Resource(&SystemdUnit{}),
 			infer.Resource(&Model{}),
 			infer.Resource(&Engine{}),
+			infer.Resource(&Program{}),
 		},
 		Config: infer.Config(&Config{}),
 	}), i)

@@ -12,7 +12,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-var kinds = []string{"Directory", "Engine", "File", "Model", "SystemUser", "SystemdUnit"}
+var kinds = []string{"Directory", "Engine", "File", "Model", "Program", "SystemUser", "SystemdUnit"}
 
 const (
 	digestA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -49,6 +49,9 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 	case "Engine":
 		return resource.PropertyMap{"sha256": str(digestA), "root": str("/opt/a"), "source": str("/e/a.tar"), "modifiedFiles": list(), "adopt": boolean(false)},
 			resource.PropertyMap{"sha256": str(digestB), "root": str("/opt/b"), "source": str("/e/b.tar"), "modifiedFiles": list("usr/bin/x"), "adopt": boolean(true)}
+	case "Program":
+		return resource.PropertyMap{"path": str("/usr/local/lib/a"), "version": str("1.0.0"), "current": boolean(true), "adopt": boolean(false)},
+			resource.PropertyMap{"path": str("/usr/local/lib/b"), "version": str("2.0.0"), "current": boolean(false), "adopt": boolean(true)}
 	case "SystemUser":
 		return resource.PropertyMap{"name": str("llm-a"), "home": str("/srv/a"), "shell": str("/bin/sh"), "comment": str("a"), "groups": list("video"), "locked": boolean(true), "adopt": boolean(false)},
 			resource.PropertyMap{"name": str("llm-b"), "home": str("/srv/b"), "shell": str("/bin/bash"), "comment": str("b"), "groups": list("render"), "locked": boolean(false), "adopt": boolean(true)}

@@ -29,6 +29,8 @@ func (m *module) Construct(ctx *pulumi.Context, name, typ, urn string) (r pulumi
 		r = &File{}
 	case "llmhost:index:Model":
 		r = &Model{}
+	case "llmhost:index:Program":
+		r = &Program{}
 	case "llmhost:index:SystemUser":
 		r = &SystemUser{}
 	case "llmhost:index:SystemdUnit":
