@@ -19,6 +19,7 @@ const (
 	kindUnit      = "SystemdUnit"
 	kindModel     = "Model"
 	kindEngine    = "Engine"
+	kindProgram   = "Program"
 )
 
 // AcquireLease makes this agent's session the one that may change the host.

@@ -33,6 +33,7 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 		kindUnit:      s.removeUnit,
 		kindModel:     s.removeModel,
 		kindEngine:    s.removeEngine,
+		kindProgram:   s.removeFile,
 	}[c.GetKind()]
 	if !ok {
 		return nil, fault.New(agentpb.Reason_INVALID, "nothing of the kind %q can be removed", c.GetKind())

@@ -2440,16 +2440,20 @@ type ModelState struct {
 	Size      uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`                            // of all files
 	Sha256    string                 `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`                         // of the file, or of the folder's manifest
 	FromCache bool                   `protobuf:"varint,4,opt,name=from_cache,json=fromCache,proto3" json:"from_cache,omitempty"` // nothing has touched it since the last full hash
-	Mode      uint32                 `protobuf:"varint,5,opt,name=mode,proto3" json:"mode,omitempty"`                            // of the file, or of the folder's files when they agree
-	Owner     string                 `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
-	Group     string                 `protobuf:"bytes,7,opt,name=group,proto3" json:"group,omitempty"`
-	Owned     *Owned                 `protobuf:"bytes,8,opt,name=owned,proto3" json:"owned,omitempty"`
-	Folder    bool                   `protobuf:"varint,9,opt,name=folder,proto3" json:"folder,omitempty"`
-	Files     []*ModelFile           `protobuf:"bytes,10,rep,name=files,proto3" json:"files,omitempty"`    // sorted by name
-	Verity    bool                   `protobuf:"varint,11,opt,name=verity,proto3" json:"verity,omitempty"` // fs-verity protects every file
+	// Of the file, or of all the folder's files; when these don't agree, 0 and all the names that
+	// occur. A folder that lacks the right to be entered which its files' mode means doesn't agree.
+	Mode   uint32       `protobuf:"varint,5,opt,name=mode,proto3" json:"mode,omitempty"`
+	Owner  string       `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	Group  string       `protobuf:"bytes,7,opt,name=group,proto3" json:"group,omitempty"`
+	Owned  *Owned       `protobuf:"bytes,8,opt,name=owned,proto3" json:"owned,omitempty"`
+	Folder bool         `protobuf:"varint,9,opt,name=folder,proto3" json:"folder,omitempty"`
+	Files  []*ModelFile `protobuf:"bytes,10,rep,name=files,proto3" json:"files,omitempty"`    // sorted by name
+	Verity bool         `protobuf:"varint,11,opt,name=verity,proto3" json:"verity,omitempty"` // fs-verity protects every file
 	// The last verification by VerifyModel or by the host's timer.
 	VerifiedUnix  int64  `protobuf:"varint,12,opt,name=verified_unix,json=verifiedUnix,proto3" json:"verified_unix,omitempty"`   // 0: none yet
 	VerifyFailure string `protobuf:"bytes,13,opt,name=verify_failure,json=verifyFailure,proto3" json:"verify_failure,omitempty"` // why it failed; empty: it did not
+	// Why there is no sha256: what is there is no model's file or folder, or can't be read.
+	Unusable      string `protobuf:"bytes,14,opt,name=unusable,proto3" json:"unusable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2571,6 +2575,13 @@ func (x *ModelState) GetVerifiedUnix() int64 {
 func (x *ModelState) GetVerifyFailure() string {
 	if x != nil {
 		return x.VerifyFailure
+	}
+	return ""
+}
+
+func (x *ModelState) GetUnusable() string {
+	if x != nil {
+		return x.Unusable
 	}
 	return ""
 }
@@ -2764,6 +2775,7 @@ func (*ModelOrigin_Path) isModelOrigin_Where() {}
 type VerifyModelRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Sha256        string                 `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"` // the pin; empty: what the host remembers of it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2801,6 +2813,13 @@ func (*VerifyModelRequest) Descriptor() ([]byte, []int) {
 func (x *VerifyModelRequest) GetPath() string {
 	if x != nil {
 		return x.Path
+	}
+	return ""
+}
+
+func (x *VerifyModelRequest) GetSha256() string {
+	if x != nil {
+		return x.Sha256
 	}
 	return ""
 }
@@ -3047,13 +3066,14 @@ func (x *ListModelsRequest) GetFolders() []string {
 
 type ListedModel struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"` // of the model, or of an upload's hidden folder
 	State         *ModelState            `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
 	UsedBy        []string               `protobuf:"bytes,3,rep,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`                 // units and processes that have it open
 	Partial       bool                   `protobuf:"varint,4,opt,name=partial,proto3" json:"partial,omitempty"`                            // an upload that has not ended
 	ChangedUnix   int64                  `protobuf:"varint,5,opt,name=changed_unix,json=changedUnix,proto3" json:"changed_unix,omitempty"` // when something last arrived
 	DiskBytes     uint64                 `protobuf:"varint,6,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`       // blocks that it alone occupies
 	SameAs        []string               `protobuf:"bytes,7,rep,name=same_as,json=sameAs,proto3" json:"same_as,omitempty"`                 // paths that share its bytes on the disk
+	Placed        bool                   `protobuf:"varint,8,opt,name=placed,proto3" json:"placed,omitempty"`                              // llmhost has put it there, for a stack or without one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3137,6 +3157,13 @@ func (x *ListedModel) GetSameAs() []string {
 	return nil
 }
 
+func (x *ListedModel) GetPlaced() bool {
+	if x != nil {
+		return x.Placed
+	}
+	return false
+}
+
 type ListModelsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Models        []*ListedModel         `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"` // sorted by path
@@ -3186,6 +3213,7 @@ type CollectModelsRequest struct {
 	Paths         []string               `protobuf:"bytes,1,rep,name=paths,proto3" json:"paths,omitempty"` // as listed
 	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	SessionId     string                 `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Stack         string                 `protobuf:"bytes,4,opt,name=stack,proto3" json:"stack,omitempty"` // whose resources don't use the paths; empty: what any stack owns is kept
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3237,6 +3265,13 @@ func (x *CollectModelsRequest) GetDryRun() bool {
 func (x *CollectModelsRequest) GetSessionId() string {
 	if x != nil {
 		return x.SessionId
+	}
+	return ""
+}
+
+func (x *CollectModelsRequest) GetStack() string {
+	if x != nil {
+		return x.Stack
 	}
 	return ""
 }
@@ -4151,7 +4186,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"=\n" +
 	"\x13ObserveModelRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04full\x18\x02 \x01(\bR\x04full\"\x8d\x03\n" +
+	"\x04full\x18\x02 \x01(\bR\x04full\"\xa9\x03\n" +
 	"\n" +
 	"ModelState\x12\x16\n" +
 	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x12\n" +
@@ -4168,7 +4203,8 @@ const file_agent_proto_rawDesc = "" +
 	" \x03(\v2\x1b.llmhost.agent.v1.ModelFileR\x05files\x12\x16\n" +
 	"\x06verity\x18\v \x01(\bR\x06verity\x12#\n" +
 	"\rverified_unix\x18\f \x01(\x03R\fverifiedUnix\x12%\n" +
-	"\x0everify_failure\x18\r \x01(\tR\rverifyFailure\"H\n" +
+	"\x0everify_failure\x18\r \x01(\tR\rverifyFailure\x12\x1a\n" +
+	"\bunusable\x18\x0e \x01(\tR\bunusable\"H\n" +
 	"\x0fSetModelRequest\x125\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.llmhost.agent.v1.ModelHeaderR\x06header\"}\n" +
 	"\x11FetchModelRequest\x125\n" +
@@ -4178,9 +4214,10 @@ const file_agent_proto_rawDesc = "" +
 	"\x03url\x18\x01 \x01(\tH\x00R\x03url\x12\x14\n" +
 	"\x04path\x18\x02 \x01(\tH\x00R\x04path\x12\x14\n" +
 	"\x05token\x18\x03 \x01(\tR\x05tokenB\a\n" +
-	"\x05where\"(\n" +
+	"\x05where\"@\n" +
 	"\x12VerifyModelRequest\x12\x12\n" +
-	"\x04path\x18\x01 \x01(\tR\x04path\"\xe8\x01\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\"\xe8\x01\n" +
 	"\n" +
 	"ModelEvent\x12\x1d\n" +
 	"\n" +
@@ -4199,7 +4236,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x11ReadModelResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"-\n" +
 	"\x11ListModelsRequest\x12\x18\n" +
-	"\afolders\x18\x01 \x03(\tR\afolders\"\xe3\x01\n" +
+	"\afolders\x18\x01 \x03(\tR\afolders\"\xfb\x01\n" +
 	"\vListedModel\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x122\n" +
 	"\x05state\x18\x02 \x01(\v2\x1c.llmhost.agent.v1.ModelStateR\x05state\x12\x17\n" +
@@ -4208,14 +4245,16 @@ const file_agent_proto_rawDesc = "" +
 	"\fchanged_unix\x18\x05 \x01(\x03R\vchangedUnix\x12\x1d\n" +
 	"\n" +
 	"disk_bytes\x18\x06 \x01(\x04R\tdiskBytes\x12\x17\n" +
-	"\asame_as\x18\a \x03(\tR\x06sameAs\"K\n" +
+	"\asame_as\x18\a \x03(\tR\x06sameAs\x12\x16\n" +
+	"\x06placed\x18\b \x01(\bR\x06placed\"K\n" +
 	"\x12ListModelsResponse\x125\n" +
-	"\x06models\x18\x01 \x03(\v2\x1d.llmhost.agent.v1.ListedModelR\x06models\"d\n" +
+	"\x06models\x18\x01 \x03(\v2\x1d.llmhost.agent.v1.ListedModelR\x06models\"z\n" +
 	"\x14CollectModelsRequest\x12\x14\n" +
 	"\x05paths\x18\x01 \x03(\tR\x05paths\x12\x17\n" +
 	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12\x1d\n" +
 	"\n" +
-	"session_id\x18\x03 \x01(\tR\tsessionId\"h\n" +
+	"session_id\x18\x03 \x01(\tR\tsessionId\x12\x14\n" +
+	"\x05stack\x18\x04 \x01(\tR\x05stack\"h\n" +
 	"\x0eCollectedModel\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1f\n" +
 	"\vfreed_bytes\x18\x02 \x01(\x04R\n" +

@@ -118,7 +118,7 @@ type AgentClient interface {
 	PutEngine(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutEngineRequest, ChangeResponse], error)
 	ObserveEngine(ctx context.Context, in *ObserveEngineRequest, opts ...grpc.CallOption) (*EngineState, error)
 	// Remove undoes what the claim's owner has put: a file, a directory (only when it is
-	// empty), a user, a unit (stopped and disabled first), a model, an engine. A claim of an
+	// empty), a user, a unit (stopped and disabled first), a model, an engine, a program. A claim of an
 	// older generation, or of something that is not ours, removes nothing and says why.
 	Remove(ctx context.Context, in *RemoveRequest, opts ...grpc.CallOption) (*RemoveResponse, error)
 	// Dial connects to a server on the host: "unix:/run/llmhost/NAME/llm.sock" or
@@ -513,7 +513,7 @@ type AgentServer interface {
 	PutEngine(grpc.ClientStreamingServer[PutEngineRequest, ChangeResponse]) error
 	ObserveEngine(context.Context, *ObserveEngineRequest) (*EngineState, error)
 	// Remove undoes what the claim's owner has put: a file, a directory (only when it is
-	// empty), a user, a unit (stopped and disabled first), a model, an engine. A claim of an
+	// empty), a user, a unit (stopped and disabled first), a model, an engine, a program. A claim of an
 	// older generation, or of something that is not ours, removes nothing and says why.
 	Remove(context.Context, *RemoveRequest) (*RemoveResponse, error)
 	// Dial connects to a server on the host: "unix:/run/llmhost/NAME/llm.sock" or
