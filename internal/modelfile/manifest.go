@@ -21,7 +21,7 @@ type Entry struct {
 
 // Digest is the digest of a folder: the SHA-256 of its manifest, which is what this prints in it:
 //
-//	find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum
+//	find -L . -name '.?*' -prune -o -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum
 //
 // so that piping it once more into sha256sum gives the digest.
 func Digest(entries []Entry) string {

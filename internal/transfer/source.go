@@ -9,8 +9,12 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"io"
 )
+
+// ErrChanged is the error of a source whose bytes are no longer those that it listed.
+var ErrChanged = errors.New("the source has changed since it was listed")
 
 // File is one file of a model.
 type File struct {
