@@ -39,8 +39,9 @@ type Options struct {
 	AgentBinary func(ctx context.Context, arch string) (agentbin.Binary, error)
 	// SSHConfig is an ssh configuration file to use in place of the user's and the system's.
 	SSHConfig string
-	// Unprivileged starts the agent as the login user and not as root. It needs a StateDir
-	// of that user in the target; what needs root is refused by the agent.
+	// Unprivileged starts the agent as the login user and not as root; what needs root is
+	// refused by the agent. Without a StateDir in the target, its state is in a folder of that
+	// user: ~/.local/state/llmhost, or /var/tmp/llmhost-UID where that can't be.
 	Unprivileged bool
 }
 
@@ -72,6 +73,15 @@ func (o Options) withDefaults() Options {
 		o.AgentBinary = agentbin.For
 	}
 	return o
+}
+
+// state is the target's state folder: a word of the start script, and what the agent is told.
+// The login user's own folder is found by the script, and the agent is told nothing.
+func (o Options) state(t Target) (word, dir string) {
+	if o.Unprivileged && t.StateDir == "" {
+		return "own", ""
+	}
+	return t.stateDir(), t.stateDir()
 }
 
 var processSession = sync.OnceValue(func() string {

@@ -43,7 +43,8 @@ type session struct {
 
 // openSession starts an agent on the link and greets it.
 func openSession(ctx context.Context, host string, l link, t Target, o Options, count func()) (*session, error) {
-	pipe, err := starter{host: host, options: o, state: t.stateDir()}.start(ctx, l)
+	word, stateDir := o.state(t)
+	pipe, err := starter{host: host, options: o, state: word}.start(ctx, l)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +65,7 @@ func openSession(ctx context.Context, host string, l link, t Target, o Options, 
 	s.hello, err = s.client.Hello(ctx, &agentpb.HelloRequest{
 		Protocol:      agentpb.Protocol,
 		ClientVersion: version.Version,
-		StateDir:      t.stateDir(),
+		StateDir:      stateDir,
 	})
 	if err != nil {
 		s.close()

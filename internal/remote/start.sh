@@ -70,11 +70,30 @@ llmhost_become() {
 	touch "$1/$digest" 2>/dev/null
 	llmhost_prune "$1"
 	cd / || exit 1
-	exec env -i PATH="$PATH" LC_ALL=C HOME="${HOME:-/}" "$1/$digest/llmhost-agent"
+	exec env -i PATH="$PATH" LC_ALL=C HOME="${HOME:-/}" LLMHOST_STATE_DIR="$state" "$1/$digest/llmhost-agent"
 }
 
-# llmhost_start DIGEST SIZE STATE FALLBACK: FALLBACK is 1 when other places than the state
-# folder may be used.
+# llmhost_own: makes the state folder of the user that this runs as.
+llmhost_own() {
+	uid=$(id -u)
+	state=/var/lib/llmhost
+	[ "$uid" = 0 ] && return
+	state=${HOME:-/}/.local/state/llmhost
+	case $state in
+	*[!A-Za-z0-9._/-]*) ;; # the lists of places below are words
+	*) mkdir -p "$state" 2>/dev/null && [ -O "$state" ] && [ -w "$state" ] && return ;;
+	esac
+	# Everybody may make files there, so the folder must be seen to be this user's alone.
+	state=/var/tmp/llmhost-$uid
+	mkdir -p -m 0700 "$state" 2>/dev/null
+	if [ -h "$state" ] || [ ! -d "$state" ] || [ ! -O "$state" ]; then
+		llmhost_fail "foreign-folder $state"
+	fi
+	chmod 0700 "$state" || llmhost_fail "foreign-folder $state"
+}
+
+# llmhost_start DIGEST SIZE STATE FALLBACK: STATE is "own" for that of the user who runs this.
+# FALLBACK is 1 when other places than the state folder may be used.
 llmhost_start() {
 	PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin
 	LC_ALL=C
@@ -85,12 +104,17 @@ llmhost_start() {
 	case $digest in "" | *[!0-9a-f]*) llmhost_fail "bad-request digest" ;; esac
 	[ ${#digest} = 64 ] || llmhost_fail "bad-request digest"
 	case $size in "" | *[!0-9]*) llmhost_fail "bad-request size" ;; esac
-	case $3 in /*) ;; *) llmhost_fail "bad-request state folder" ;; esac
+	state=$3
+	case $state in
+	own) llmhost_own ;;
+	/*) ;;
+	*) llmhost_fail "bad-request state folder" ;;
+	esac
 	for tool in sha256sum mktemp head df env; do
 		command -v $tool >/dev/null 2>&1 || llmhost_fail "no-tool $tool"
 	done
 
-	places="$3/agent"
+	places="$state/agent"
 	[ "$4" = 1 ] && places="$places /run/llmhost-agent /opt/llmhost/agent"
 
 	for place in $places; do

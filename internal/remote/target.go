@@ -26,7 +26,7 @@ type Target struct {
 	HostKey    string // the host's public key in authorized_keys form; wins over known_hosts
 	Jump       string // hosts to go through, as ssh's -J: [user@]host[:port],…
 
-	StateDir string // empty: DefaultStateDir
+	StateDir string // empty: DefaultStateDir; see Options.Unprivileged
 }
 
 // statePath is what a state folder may look like. The path becomes a word of the start
