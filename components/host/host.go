@@ -102,7 +102,7 @@ func (c *InferenceHost) declareModels(ctx *pulumi.Context, h *hostfile.Host) err
 		}
 		c.models[m.Name], err = llmhost.NewModel(ctx, m.Name, &llmhost.ModelArgs{
 			Path:   pulumi.String(h.ModelFile(m)),
-			Source: pulumi.String(m.Source),
+			Source: pulumi.String(m.Source.Text),
 			Sha256: pulumi.String(m.SHA256),
 			Mode:   pulumi.String("0640"),
 			Owner:  pulumi.String("root"),

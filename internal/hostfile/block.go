@@ -67,6 +67,12 @@ func many[P, C any, PC interface {
 	}}
 }
 
+// holding gives a block blocks of its own.
+func holding(b block, blocks ...block) block {
+	b.blocks = blocks
+	return b
+}
+
 // labelled gives a block a label.
 func labelled[C any](meaning string, check kind[string], doc string, field func(*C) *string, b block) block {
 	b.label = &label{meaning: meaning, doc: doc, check: check, set: func(target any, value string) {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/llmhost/llmhost/internal/modelfile"
 )
 
 // ownFolders are llmhost's own on the host, besides the models folder.
@@ -26,7 +28,7 @@ func (d *decoder) check(h *Host) {
 	d.checkName(h)
 	d.checkConnection(h)
 	d.checkEngines(h)
-	checkUnique(d, "model", h.Models, func(m *Model) string { return m.Name })
+	d.checkModels(h)
 	d.checkServers(h)
 	d.checkPaths(h)
 }
@@ -76,6 +78,7 @@ func (d *decoder) checkServers(h *Host) {
 		s := &h.Servers[i]
 		d.checkReference(s.At("engine"), "engine", s.Engine, engines)
 		d.checkReference(s.At("model"), "model", s.Model, models)
+		d.checkEntry(h, s)
 		if s.GPULayers > 0 && h.GPU == nil {
 			d.errorAt(s.At("gpu_layers"), fmt.Sprintf("gpu_layers is %d on a host without a gpu block", s.GPULayers),
 				"Add a block such as gpu \"nvidia\" { … }, or set gpu_layers to 0.")
@@ -89,6 +92,18 @@ func (d *decoder) checkServers(h *Host) {
 			continue
 		}
 		addresses[s.Listen.Addr] = s
+	}
+}
+
+// checkEntry refuses a model that the server's engine can't be started with.
+func (d *decoder) checkEntry(h *Host, s *Server) {
+	engine, model := h.Engine(s.Engine), h.Model(s.Model)
+	if engine == nil || model == nil || engine.Kind != KindLlamaCpp || !model.Source.Folder {
+		return
+	}
+	if _, shard := model.Source.Shard(); !shard {
+		d.errorAt(s.At("model"), fmt.Sprintf("model %q is a folder, and %s is started with a file", s.Model, KindLlamaCpp),
+			"Its source at %s names no GGUF file. Name the file, or the first shard: PREFIX-00001-of-00003.gguf.", position(model.At("source")))
 	}
 }
 
@@ -161,6 +176,12 @@ func (d *decoder) checkForeign(h *Host, kind, path string, place *Place) {
 	for _, own := range append([]ownFolder{{h.ModelsPath, "the models"}}, ownFolders...) {
 		if within(path, own.path) {
 			d.errorAt(place.Range, fmt.Sprintf("%s %q is llmhost's own", kind, path), "llmhost keeps %s in %s. Use another folder.", own.holds, own.path)
+			return
+		}
+	}
+	for i := range h.Models {
+		if m := &h.Models[i]; m.Source.Kind == modelfile.Host && within(path, h.ModelFile(m)) {
+			d.errorAt(place.Range, fmt.Sprintf("%s %q is llmhost's own", kind, path), "It belongs to model %q at %s.", m.Name, position(m.Range))
 			return
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -21,7 +22,9 @@ type document struct {
 // modelsBlock is the models block.
 type modelsBlock struct {
 	Place
-	path string
+	path        string
+	verifyEvery time.Duration
+	hub         string
 }
 
 // decoder walks a file beside the schema and collects every fault on the way.
@@ -61,7 +64,7 @@ func (d *decoder) file(body *hclsyntax.Body) *document {
 		case found != nil:
 			d.errorAt(b.DefRange(), "a second host block", "The first is at %s. Each host has a file of its own.", position(found.Range))
 		default:
-			found = &document{Host: Host{ModelsPath: DefaultModelsPath}}
+			found = &document{Host: Host{ModelsPath: DefaultModelsPath, VerifyEvery: DefaultVerifyEvery, Hub: DefaultHub}}
 			d.block(&schema, b, found)
 		}
 	}

@@ -30,36 +30,43 @@ func TestDocsAreFresh(t *testing.T) {
 	golden(t, "../../docs/hostfile.md", b.String())
 }
 
-// reference writes a section for each block.
+// reference writes a section for each block, those inside of it after it.
 func reference(t *testing.T) string {
 	var b strings.Builder
-	for _, block := range append([]block{schema}, schema.blocks...) {
-		if block.doc == "" {
-			t.Errorf("the block %s isn't documented", block.name)
-		}
-		fmt.Fprintf(&b, "### `%s`\n\n%s", block.header(), block.doc)
-		switch {
-		case block.repeated:
-			b.WriteString(" Any number of them.\n\n")
-		default:
-			b.WriteString("\n\n")
-		}
-		if block.label != nil {
-			fmt.Fprintf(&b, "%s: %s.\n\n", block.label.meaning, block.label.doc)
-		}
-		if len(block.attributes) == 0 {
-			continue
-		}
+	writeBlock(t, &b, schema, "###")
+	return strings.TrimRight(b.String(), "\n")
+}
+
+func writeBlock(t *testing.T, b *strings.Builder, block block, level string) {
+	if block.doc == "" {
+		t.Errorf("the block %s isn't documented", block.name)
+	}
+	fmt.Fprintf(b, "%s `%s`\n\n%s", level, block.header(), block.doc)
+	switch {
+	case block.repeated:
+		b.WriteString(" Any number of them.\n\n")
+	default:
+		b.WriteString("\n\n")
+	}
+	if block.label != nil {
+		fmt.Fprintf(b, "%s: %s.\n\n", block.label.meaning, block.label.doc)
+	}
+	if len(block.attributes) > 0 {
 		b.WriteString("| attribute | value | default | |\n|---|---|---|---|\n")
 		for _, a := range block.attributes {
 			if a.doc == "" || a.format == "" {
 				t.Errorf("%s.%s isn't documented", block.name, a.name)
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", a.name, a.format, whenAbsent(t, block, a), a.doc)
+			fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", a.name, a.format, whenAbsent(t, block, a), a.doc)
 		}
 		b.WriteString("\n")
 	}
-	return strings.TrimRight(b.String(), "\n")
+	for _, inside := range block.blocks {
+		if block.name != schema.name {
+			level = "####"
+		}
+		writeBlock(t, b, inside, level)
+	}
 }
 
 // whenAbsent says what happens when an attribute isn't written, which must be exactly one thing.

@@ -16,10 +16,18 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/llmhost/llmhost/internal/modelfile"
 )
 
 // DefaultModelsPath is the folder that models are placed in when a host file names no other.
 const DefaultModelsPath = "/srv/models"
+
+// DefaultHub is the model hub of sources of the form hf://ORG/REPO@REVISION when a host file names no other.
+const DefaultHub = "https://huggingface.co"
+
+// DefaultVerifyEvery is how often the host reads its models again when a host file doesn't say.
+const DefaultVerifyEvery = 7 * 24 * time.Hour
 
 // KindLlamaCpp is the kind of engine that runs GGUF models by llama.cpp's llama-server.
 const KindLlamaCpp = "llama.cpp"
@@ -38,9 +46,13 @@ type Host struct {
 	Local      *Local
 	GPU        *GPU   // nil: the host has none that llmhost should use
 	ModelsPath string // absolute and clean
-	Engines    []Engine
-	Models     []Model
-	Servers    []Server
+
+	VerifyEvery time.Duration // how often the host reads its models again; 0: never
+	Hub         string        // endpoint of the model hub, without a slash at its end
+
+	Engines []Engine
+	Models  []Model
+	Servers []Server
 
 	Directories []Directory
 	Files       []File
@@ -100,21 +112,81 @@ type Engine struct {
 	Executable string // path of the server program inside the archive, relative
 }
 
-// Model is a model file that is placed on the host.
+// Model is a model on the host: a file or a folder.
 type Model struct {
 	Place
 
-	Name   string // what servers refer to
-	Source string // absolute path of the local GGUF file
-	SHA256 string // 64 lower-case hexadecimal digits
-	Retain bool   // keep the file on the host when the model is removed from the host file
+	Name        string           // what servers refer to
+	Source      modelfile.Source // a local path in it is absolute
+	SHA256      string           // of the file, or of the folder's manifest; 64 lower-case hexadecimal digits
+	Retain      bool             // keep it on the host when it is removed from the host file
+	Download    string           // who fetches it from an address or a hub: DownloadByHost or DownloadHere
+	AllowPickle bool             // accept formats that run code when they are loaded
+	Signature   *Signature       // nil: none is demanded
+	Companions  []Companion
 }
 
-// FileName is the model's file name below Host.ModelsPath.
-func (m *Model) FileName() string { return m.Name + ".gguf" }
+// Who fetches a model from an address or a hub.
+const (
+	DownloadByHost = "host" // the host, straight from there
+	DownloadHere   = "here" // the machine that runs llmhost, which sends the bytes on to the host as they come
+)
 
-// ModelFile returns the absolute path of a model's file on the host.
-func (h *Host) ModelFile(m *Model) string { return path.Join(h.ModelsPath, m.FileName()) }
+// Signature demands that a model is signed.
+type Signature struct {
+	Place
+
+	Key  string // absolute path of the local public key
+	File string // absolute path of the local signature; empty: the one that stands beside the model
+}
+
+// Companion is a further file that a server loads with a model.
+type Companion struct {
+	Place
+
+	Name   string
+	Kind   string           // MMProj, LoRA or Draft
+	Source modelfile.Source // of one file; a local path in it is absolute
+	SHA256 string           // 64 lower-case hexadecimal digits
+}
+
+// The kinds of companions.
+const (
+	MMProj = "mmproj" // turns images or sound into what the model reads
+	LoRA   = "lora"   // an adapter that changes the model
+	Draft  = "draft"  // a small model of the same vocabulary that guesses ahead
+)
+
+// ModelFile returns the absolute path of a model on the host: of its file or its folder.
+func (h *Host) ModelFile(m *Model) string {
+	switch {
+	case m.Source.Kind == modelfile.Host:
+		if _, shard := m.Source.Shard(); shard {
+			return path.Dir(m.Source.Path)
+		}
+		return m.Source.Path
+	case m.Source.Folder:
+		return path.Join(h.ModelsPath, m.Name)
+	}
+	return path.Join(h.ModelsPath, m.Name+".gguf")
+}
+
+// ModelEntry returns the absolute path of the file that a server is started with: the model's only file, or the first shard
+// of its folder. A folder whose source names no shard is its own entry.
+func (h *Host) ModelEntry(m *Model) string {
+	if shard, ok := m.Source.Shard(); ok {
+		return path.Join(h.ModelFile(m), shard.First().Name())
+	}
+	return h.ModelFile(m)
+}
+
+// CompanionFile returns the absolute path of a companion of a model on the host.
+func (h *Host) CompanionFile(m *Model, c *Companion) string {
+	if c.Source.Kind == modelfile.Host {
+		return c.Source.Path
+	}
+	return path.Join(h.ModelsPath, m.Name+"."+c.Name+".gguf")
+}
 
 // Server is one model served by one engine.
 type Server struct {

@@ -111,6 +111,10 @@ var (
 	accountName = named(`^([a-z_][a-z0-9_.-]*\$?|[0-9]+)$`, 32, "a user or group name as useradd(8) makes them, or a number")
 	serverName  = quoted("a name", parseServerName)
 	modelName   = quoted("a name", parseModelName)
+
+	companionName = named(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`, 50, "lower-case letters, digits and hyphens (not at the ends)")
+	companionKind = choice("companion kind", MMProj, LoRA, Draft)
+	downloader    = choice("downloader", DownloadByHost, DownloadHere)
 )
 
 // engineKinds are the engines that llmhost can run.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/llmhost/llmhost/internal/modelfile"
 )
 
 // Extension is how the name of a host file ends.
@@ -91,7 +93,8 @@ func parse(src []byte, filename string, ignore func(attributeFault) bool) (*Host
 	if doc != nil {
 		doc.File = filename
 		if doc.models != nil {
-			doc.ModelsPath = cmp.Or(doc.models.path, DefaultModelsPath)
+			doc.ModelsPath = cmp.Or(doc.models.path, DefaultModelsPath) // a faulty path was reported
+			doc.VerifyEvery, doc.Hub = doc.models.verifyEvery, doc.models.hub
 		}
 		d.check(&doc.Host)
 	}
@@ -136,33 +139,50 @@ func unreadable(path string, err error) *hcl.Diagnostic {
 	return diag
 }
 
-// CheckSources reports the local files that a deployment needs and that aren't there: archives of engines, models, sources of
-// files. Validation doesn't, so that a fresh clone is valid on a machine without them.
+// CheckSources reports the local files and folders that a deployment needs and that aren't there: archives of engines, models
+// and what belongs to them, sources of files. Validation doesn't, so that a fresh clone is valid on a machine without them.
 func (h *Host) CheckSources() hcl.Diagnostics {
 	var diags hcl.Diagnostics
-	check := func(kind, name, source string, place *Place) {
-		if source == "" {
-			return
-		}
-		info, err := os.Stat(source)
-		at := place.At("source")
+	check := func(what, path string, at hcl.Range, folder bool) {
+		info, err := os.Stat(path)
 		switch {
 		case os.IsNotExist(err):
-			diags = append(diags, errorAt(at, fmt.Sprintf("the source of %s %q isn't there", kind, name), "%s does not exist on this machine.", source))
+			diags = append(diags, errorAt(at, what+" isn't there", "%s does not exist on this machine.", path))
 		case err != nil:
-			diags = append(diags, errorAt(at, fmt.Sprintf("cannot read the source of %s %q", kind, name), "%v.", err))
-		case !info.Mode().IsRegular():
-			diags = append(diags, errorAt(at, fmt.Sprintf("the source of %s %q is no file", kind, name), "%s must be an ordinary file.", source))
+			diags = append(diags, errorAt(at, "cannot read "+what, "%v.", err))
+		case folder && !info.IsDir():
+			diags = append(diags, errorAt(at, what+" is no folder", "%s must be a folder. A single file has a name that ends in .gguf.", path))
+		case !folder && !info.Mode().IsRegular():
+			diags = append(diags, errorAt(at, what+" is no file", "%s must be an ordinary file.", path))
 		}
 	}
 	for i := range h.Engines {
-		check("engine", h.Engines[i].Name, h.Engines[i].Source, &h.Engines[i].Place)
+		e := &h.Engines[i]
+		check(fmt.Sprintf("the source of engine %q", e.Name), e.Source, e.At("source"), false)
 	}
 	for i := range h.Models {
-		check("model", h.Models[i].Name, h.Models[i].Source, &h.Models[i].Place)
+		m := &h.Models[i]
+		model := fmt.Sprintf("model %q", m.Name)
+		if m.Source.Kind == modelfile.Local {
+			_, shard := m.Source.Shard()
+			check("the source of "+model, m.Source.Path, m.At("source"), m.Source.Folder && !shard)
+		}
+		for j := range m.Companions {
+			if c := &m.Companions[j]; c.Source.Kind == modelfile.Local {
+				check(fmt.Sprintf("the source of companion %q of %s", c.Name, model), c.Source.Path, c.At("source"), false)
+			}
+		}
+		if s := m.Signature; s != nil {
+			check("the key of "+model, s.Key, s.At("key"), false)
+			if s.File != "" {
+				check("the signature of "+model, s.File, s.At("file"), false)
+			}
+		}
 	}
 	for i := range h.Files {
-		check("file", h.Files[i].Path, h.Files[i].Source, &h.Files[i].Place)
+		if f := &h.Files[i]; f.Source != "" {
+			check(fmt.Sprintf("the source of file %q", f.Path), f.Source, f.At("source"), false)
+		}
 	}
 	return diags
 }

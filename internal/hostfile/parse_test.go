@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/llmhost/llmhost/internal/modelfile"
 )
 
 // load reads a valid host file with a home folder that is the same everywhere.
@@ -45,8 +47,10 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 			HostKey:    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f",
 			Jump:       "me@bastion:2200",
 		},
-		GPU:        &GPU{Vendor: "nvidia", VRAM: 24 << 30, Bandwidth: 1008e9},
-		ModelsPath: "/data/models",
+		GPU:         &GPU{Vendor: "nvidia", VRAM: 24 << 30, Bandwidth: 1008e9},
+		ModelsPath:  "/data/models",
+		VerifyEvery: 24 * time.Hour,
+		Hub:         "https://hub.example.org",
 		Engines: []Engine{{
 			Name:       "cuda",
 			Kind:       KindLlamaCpp,
@@ -55,10 +59,26 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 			Executable: "opt/llama/llama-server",
 		}},
 		Models: []Model{{
-			Name:   "llama-3.3-70b",
-			Source: filepath.Dir(testdata) + "/models/x.gguf",
-			SHA256: strings.Repeat("fedcba9876543210", 4),
-			Retain: true,
+			Name: "llama-3.3-70b",
+			Source: modelfile.Source{
+				Text:       "hf://org/llama-gguf@0123456789abcdef0123456789abcdef01234567/q4/llama-00001-of-00003.gguf",
+				Kind:       modelfile.Hub,
+				Folder:     true,
+				Repository: "org/llama-gguf",
+				Revision:   "0123456789abcdef0123456789abcdef01234567",
+				Path:       "q4/llama-00001-of-00003.gguf",
+			},
+			SHA256:      strings.Repeat("fedcba9876543210", 4),
+			Retain:      true,
+			Download:    DownloadHere,
+			AllowPickle: true,
+			Signature:   &Signature{Key: "/home/me/keys/org.pub", File: testdata + "/org.sig"},
+			Companions: []Companion{{
+				Name:   "vision",
+				Kind:   MMProj,
+				Source: modelfile.Source{Text: filepath.Dir(testdata) + "/models/mmproj.gguf", Kind: modelfile.Local, Path: filepath.Dir(testdata) + "/models/mmproj.gguf"},
+				SHA256: strings.Repeat("a", 64),
+			}},
 		}},
 		Servers: []Server{{
 			Name:         "hybrid",
@@ -87,7 +107,7 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 // A field that no attribute fills, or an attribute that the full example lacks, is one that was forgotten.
 func TestTheFullExampleIsFull(t *testing.T) {
 	host := load(t, "testdata/full.hcl")
-	for _, block := range []any{*host.SSH, *host.GPU, host.Engines[0], host.Models[0], host.Servers[0], host.Directories[0], host.Files[0]} {
+	for _, block := range []any{*host.SSH, *host.GPU, host.Engines[0], host.Models[0], *host.Models[0].Signature, host.Models[0].Companions[0], host.Servers[0], host.Directories[0], host.Files[0]} {
 		v := reflect.ValueOf(block)
 		for i := range v.NumField() {
 			name := v.Type().Field(i).Name
@@ -98,9 +118,14 @@ func TestTheFullExampleIsFull(t *testing.T) {
 	}
 	written := map[string]*Place{
 		"host": &host.Place, "ssh": &host.SSH.Place, "gpu": &host.GPU.Place, "engine": &host.Engines[0].Place, "model": &host.Models[0].Place,
+		"signature": &host.Models[0].Signature.Place, "companion": &host.Models[0].Companions[0].Place,
 		"server": &host.Servers[0].Place, "directory": &host.Directories[0].Place,
 	}
-	for _, b := range append(schema.blocks, schema) {
+	blocks := append([]block{schema}, schema.blocks...)
+	for _, b := range schema.blocks {
+		blocks = append(blocks, b.blocks...)
+	}
+	for _, b := range blocks {
 		place, ok := written[b.name]
 		if !ok {
 			continue
@@ -140,6 +165,12 @@ func TestDefaults(t *testing.T) {
 	if diff := cmp.Diff(want, got.Servers[0], ignorePlaces, cmpopts.IgnoreFields(Listen{}, "Addr")); diff != "" {
 		t.Errorf("the server's defaults (-want +got):\n%s", diff)
 	}
+	if got.VerifyEvery != 7*24*time.Hour || got.Hub != "https://huggingface.co" {
+		t.Errorf("models are verified every %s, and the hub is %s", got.VerifyEvery, got.Hub)
+	}
+	if m := got.Models[0]; m.Download != DownloadByHost || m.Retain || m.AllowPickle || m.Signature != nil || m.Companions != nil {
+		t.Errorf("the model's defaults: %+v", m)
+	}
 	if e := got.Engine("llama.cpp"); e == nil || e.Kind != KindLlamaCpp || e.Executable != "usr/bin/llama-server" {
 		t.Errorf("the engine's defaults: %+v", e)
 	}
@@ -168,7 +199,9 @@ func TestNamesOnTheHost(t *testing.T) {
 		{s.UserName(), "llm-hybrid"},
 		{s.UnitName(), "llmhost-hybrid.service"},
 		{s.Socket(), "/run/llmhost/hybrid/llm.sock"},
-		{host.ModelFile(host.Model("llama-3.3-70b")), "/data/models/llama-3.3-70b.gguf"},
+		{host.ModelFile(host.Model("llama-3.3-70b")), "/data/models/llama-3.3-70b"},
+		{host.ModelEntry(host.Model("llama-3.3-70b")), "/data/models/llama-3.3-70b/llama-00001-of-00003.gguf"},
+		{host.CompanionFile(host.Model("llama-3.3-70b"), &host.Models[0].Companions[0]), "/data/models/llama-3.3-70b.vision.gguf"},
 		{s.Listen.String(), "127.0.0.1:8002"},
 		{Listen{Unix: true}.String(), "unix"},
 	} {
@@ -181,10 +214,54 @@ func TestNamesOnTheHost(t *testing.T) {
 	}
 }
 
+// A file keeps its model's name, a folder too, and what the host has already stays where it is.
+func TestPlacesOfModels(t *testing.T) {
+	host := parseBody(t, `
+  local {}
+  model "file" {
+    source = "a.gguf"
+    sha256 = "`+strings.Repeat("a", 64)+`"
+    companion "draft" {
+      kind   = "draft"
+      source = "host:/data/draft.gguf"
+      sha256 = "`+strings.Repeat("a", 64)+`"
+    }
+  }
+  model "folder" {
+    source = "some/folder"
+    sha256 = "`+strings.Repeat("a", 64)+`"
+  }
+  model "there" {
+    source = "host:/data/a/b.gguf"
+    sha256 = "`+strings.Repeat("a", 64)+`"
+  }
+  model "split" {
+    source = "host:/data/split/b-00002-of-00003.gguf"
+    sha256 = "`+strings.Repeat("a", 64)+`"
+  }`)
+	for name, want := range map[string]struct{ file, entry string }{
+		"file":   {"/srv/models/file.gguf", "/srv/models/file.gguf"},
+		"folder": {"/srv/models/folder", "/srv/models/folder"},
+		"there":  {"/data/a/b.gguf", "/data/a/b.gguf"},
+		"split":  {"/data/split", "/data/split/b-00001-of-00003.gguf"},
+	} {
+		m := host.Model(name)
+		if got := host.ModelFile(m); got != want.file {
+			t.Errorf("model %s is %s, not %s", name, got, want.file)
+		}
+		if got := host.ModelEntry(m); got != want.entry {
+			t.Errorf("model %s is started with %s, not %s", name, got, want.entry)
+		}
+	}
+	if got := host.CompanionFile(host.Model("file"), &host.Models[0].Companions[0]); got != "/data/draft.gguf" {
+		t.Errorf("the companion is %s", got)
+	}
+}
+
 func TestPlacesPointIntoTheFile(t *testing.T) {
 	host := load(t, "testdata/full.hcl")
 	s := host.Server("hybrid")
-	if at := s.At("listen"); at.Start.Line != 41 || at.Filename != "testdata/full.hcl" {
+	if at := s.At("listen"); at.Start.Line != 56 || at.Filename != "testdata/full.hcl" {
 		t.Errorf("listen is at %s", at)
 	}
 	if at := host.Files[1].At("mode"); at != host.Files[1].Range {
@@ -256,6 +333,27 @@ func TestCheckSources(t *testing.T) {
     source = "tiny.gguf"
     sha256 = "` + strings.Repeat("a", 64) + `"
   }
+  model "split" {
+    source = "split-00001-of-00002.gguf"
+    sha256 = "` + strings.Repeat("a", 64) + `"
+  }
+  model "elsewhere" {
+    source = "https://models.example/a.gguf"
+    sha256 = "` + strings.Repeat("a", 64) + `"
+    signature {
+      key  = "no.pub"
+      file = "no.sig"
+    }
+    companion "vision" {
+      kind   = "mmproj"
+      source = "vision.gguf"
+      sha256 = "` + strings.Repeat("a", 64) + `"
+    }
+  }
+  model "single" {
+    source = "tiny"
+    sha256 = "` + strings.Repeat("a", 64) + `"
+  }
   file "/etc/a" {
     source = "folder"
   }
@@ -271,8 +369,10 @@ func TestCheckSources(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "tiny.gguf"), nil, 0o600); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"tiny.gguf", "tiny"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	host, diags := Load(file)
 	if err := AsError(diags); err != nil {
@@ -284,7 +384,12 @@ func TestCheckSources(t *testing.T) {
 	}
 	want := []string{
 		file + `:4,14-26: the source of engine "llama.cpp" isn't there`,
-		file + `:12,14-22: the source of file "/etc/a" is no file`,
+		file + `:12,14-41: the source of model "split" isn't there`,
+		file + `:24,16-29: the source of companion "vision" of model "elsewhere" isn't there`,
+		file + `:19,14-22: the key of model "elsewhere" isn't there`,
+		file + `:20,14-22: the signature of model "elsewhere" isn't there`,
+		file + `:29,14-20: the source of model "single" is no folder`,
+		file + `:33,14-22: the source of file "/etc/a" is no file`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("missing sources (-want +got):\n%s", diff)

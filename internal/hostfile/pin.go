@@ -27,7 +27,7 @@ func LoadPins(path string) ([]Pin, hcl.Diagnostics) {
 		pins = append(pins, Pin{"engine", e.Name, e.Source, e.SHA256})
 	}
 	for _, m := range host.Models {
-		pins = append(pins, Pin{"model", m.Name, m.Source, m.SHA256})
+		pins = append(pins, Pin{"model", m.Name, m.Source.Text, m.SHA256})
 	}
 	return pins, nil
 }

@@ -18,7 +18,9 @@ host "full" {
   }
 
   models {
-    path = "/data/models"
+    path         = "/data/models"
+    verify_every = "24h"
+    hub          = "https://hub.example.org"
   }
 
   engine "cuda" {
@@ -29,9 +31,22 @@ host "full" {
   }
 
   model "llama-3.3-70b" {
-    source = "../models/x.gguf"
-    sha256 = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
-    retain = true
+    source       = "hf://org/llama-gguf@0123456789abcdef0123456789abcdef01234567/q4/llama-00001-of-00003.gguf"
+    sha256       = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
+    retain       = true
+    download     = "here"
+    allow_pickle = true
+
+    signature {
+      key  = "~/keys/org.pub"
+      file = "org.sig"
+    }
+
+    companion "vision" {
+      kind   = "mmproj"
+      source = "../models/mmproj.gguf"
+      sha256 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    }
   }
 
   server "hybrid" {
