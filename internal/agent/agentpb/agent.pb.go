@@ -1780,13 +1780,16 @@ func (x *UnitState) GetFragmentPath() string {
 }
 
 type PutUnitRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"` // id is the unit's name; the file goes to /etc/systemd/system
-	Content       string                 `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
-	Enabled       bool                   `protobuf:"varint,3,opt,name=enabled,proto3" json:"enabled,omitempty"`
-	Running       bool                   `protobuf:"varint,4,opt,name=running,proto3" json:"running,omitempty"`
-	DropIns       map[string]string      `protobuf:"bytes,5,rep,name=drop_ins,json=dropIns,proto3" json:"drop_ins,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // all drop-ins that may exist, by path; others are removed
-	Restart       bool                   `protobuf:"varint,6,opt,name=restart,proto3" json:"restart,omitempty"`                                                                                         // restart even if the text is unchanged (something that it uses changed)
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Claim   *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"` // id is the unit's name; the file goes to /etc/systemd/system
+	Content string                 `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	Enabled bool                   `protobuf:"varint,3,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	Running bool                   `protobuf:"varint,4,opt,name=running,proto3" json:"running,omitempty"`
+	DropIns map[string]string      `protobuf:"bytes,5,rep,name=drop_ins,json=dropIns,proto3" json:"drop_ins,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // all drop-ins that may exist, by path; others are removed
+	Restart bool                   `protobuf:"varint,6,opt,name=restart,proto3" json:"restart,omitempty"`                                                                                         // restart even if the text is unchanged (something that it uses changed)
+	// Something else starts it, a timer or another unit: it is neither started nor stopped here,
+	// and that it has failed is forgotten. running and restart are not looked at.
+	OnDemand      bool `protobuf:"varint,7,opt,name=on_demand,json=onDemand,proto3" json:"on_demand,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1859,6 +1862,13 @@ func (x *PutUnitRequest) GetDropIns() map[string]string {
 func (x *PutUnitRequest) GetRestart() bool {
 	if x != nil {
 		return x.Restart
+	}
+	return false
+}
+
+func (x *PutUnitRequest) GetOnDemand() bool {
+	if x != nil {
+		return x.OnDemand
 	}
 	return false
 }
@@ -4131,14 +4141,15 @@ const file_agent_proto_rawDesc = "" +
 	"\rfragment_path\x18\x11 \x01(\tR\ffragmentPath\x1a:\n" +
 	"\fDropInsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xad\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xca\x02\n" +
 	"\x0ePutUnitRequest\x12-\n" +
 	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12\x18\n" +
 	"\aenabled\x18\x03 \x01(\bR\aenabled\x12\x18\n" +
 	"\arunning\x18\x04 \x01(\bR\arunning\x12H\n" +
 	"\bdrop_ins\x18\x05 \x03(\v2-.llmhost.agent.v1.PutUnitRequest.DropInsEntryR\adropIns\x12\x18\n" +
-	"\arestart\x18\x06 \x01(\bR\arestart\x1a:\n" +
+	"\arestart\x18\x06 \x01(\bR\arestart\x12\x1b\n" +
+	"\ton_demand\x18\a \x01(\bR\bonDemand\x1a:\n" +
 	"\fDropInsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"~\n" +
