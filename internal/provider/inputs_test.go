@@ -19,9 +19,9 @@ var replaceKeys = map[string][]string{
 	"Program": {"path"}, "SystemUser": {"name"}, "SystemdUnit": {"name"},
 }
 
-// withoutDiff are the inputs whose change changes nothing on the host: where a local file lies
+// withoutDiff are the inputs whose change changes nothing on the host: where a file comes from
 // doesn't say which file it is.
-var withoutDiff = map[string][]string{"Model": {"source"}, "Engine": {"source"}}
+var withoutDiff = map[string][]string{"Model": {"source", "download", "hub", "token", "signature"}, "Engine": {"source"}}
 
 // Every input of every resource takes part in the diff, so that none can be forgotten.
 func TestEachInputIsCompared(t *testing.T) {

@@ -21,7 +21,7 @@ var kinds = map[string]kind{
 	"Directory":   {key: []string{"path"}},
 	"SystemUser":  {key: []string{"name"}},
 	"SystemdUnit": {key: []string{"name"}},
-	"Model":       {key: []string{"path"}, noDiff: []string{"source"}},
+	"Model":       {key: []string{"path"}, noDiff: []string{"source", "download", "hub", "token", "signature"}},
 	"Engine":      {key: []string{"root", "sha256"}, noDiff: []string{"source"}},
 	"Program":     {key: []string{"path"}},
 }

@@ -23,13 +23,21 @@ var (
 
 // ModelArgs are a model's inputs.
 type ModelArgs struct {
-	Path   string `pulumi:"path" provider:"replaceOnChanges"`
-	Source string `pulumi:"source,optional"`
-	SHA256 string `pulumi:"sha256"`
-	Mode   string `pulumi:"mode,optional"`
-	Owner  string `pulumi:"owner,optional"`
-	Group  string `pulumi:"group,optional"`
-	Adopt  bool   `pulumi:"adopt,optional"`
+	Path        string  `pulumi:"path" provider:"replaceOnChanges"`
+	Source      string  `pulumi:"source,optional"`
+	SHA256      string  `pulumi:"sha256"`
+	Folder      bool    `pulumi:"folder,optional"`
+	Download    string  `pulumi:"download,optional"`
+	Hub         string  `pulumi:"hub,optional"`
+	Token       *string `pulumi:"token,optional" provider:"secret"`
+	AllowPickle bool    `pulumi:"allowPickle,optional"`
+	PublicKey   *string `pulumi:"publicKey,optional"`
+	Signature   *string `pulumi:"signature,optional"`
+	Mode        string  `pulumi:"mode,optional"`
+	Owner       string  `pulumi:"owner,optional"`
+	Group       string  `pulumi:"group,optional"`
+	Verified    *bool   `pulumi:"verified,optional"`
+	Adopt       bool    `pulumi:"adopt,optional"`
 }
 
 // ModelState is what is known of a model on the host.
@@ -38,24 +46,43 @@ type ModelState struct {
 	Recorded
 }
 
+// Who fetches what comes from an address.
+const (
+	downloadByHost = "host"
+	downloadHere   = "here"
+)
+
 // Annotate fixes the type's token, which is in every URN, and describes it.
 func (m *Model) Annotate(a infer.Annotator) {
 	a.SetToken("index", "Model")
-	a.Describe(m, "A model file. It has its name on the host only when all of it has arrived and has the pinned digest.")
+	a.Describe(m, "A model: one file, or a folder of files. It has its name on the host only when all of it has arrived and has the pinned digest.")
 }
 
 // Annotate describes the inputs in the schema.
 func (a *ModelArgs) Annotate(an infer.Annotator) {
 	an.Describe(&a.Path, "Absolute path on the host.")
-	an.Describe(&a.Source, "Absolute path of the file on the machine that runs Pulumi. It is read only when bytes must be sent, and a change of it alone is no change: `sha256` says which file it is.")
+	an.Describe(&a.Source, "Where the bytes come from: an absolute path on the machine that runs Pulumi, `https://…`, `hf://ORG/REPO@REVISION`, `ssh://[user@]host[:port]/path`, or `host:/path` for what is on the host already. It is used only when the host lacks the bytes, and a change of it alone is no change: `sha256` says which model it is.")
 	an.SetDefault(&a.Source, "")
-	an.Describe(&a.SHA256, "SHA-256 of the file, in lower-case hexadecimal.")
-	an.Describe(&a.Mode, "Permission bits as four octal digits.")
+	an.Describe(&a.SHA256, "SHA-256 of the file, or of the folder's manifest, in lower-case hexadecimal.")
+	an.Describe(&a.Folder, "The model is a folder.")
+	an.SetDefault(&a.Folder, false)
+	an.Describe(&a.Download, "Who fetches what comes from an address: `host` itself, or the machine that runs Pulumi, `here`.")
+	an.SetDefault(&a.Download, downloadByHost)
+	an.Describe(&a.Hub, "Address of the hub that `hf://` sources are on.")
+	an.SetDefault(&a.Hub, "https://huggingface.co")
+	an.Describe(&a.Token, "Token for a private repository or address. It goes to the hub, or to the address of an `https://` source on the hub's own host, and nowhere else.")
+	an.Describe(&a.AllowPickle, "Accept formats that run code when they are loaded.")
+	an.SetDefault(&a.AllowPickle, false)
+	an.Describe(&a.PublicKey, "Public key in PEM that must have signed the model. Empty: no signature is demanded.")
+	an.Describe(&a.Signature, "Absolute path of the signature on the machine that runs Pulumi.")
+	an.Describe(&a.Mode, "Permission bits of the files as four octal digits. A folder has the same, and may be entered by those who may read.")
 	an.SetDefault(&a.Mode, "0640")
 	an.Describe(&a.Owner, "Name of the owning user.")
 	an.SetDefault(&a.Owner, "root")
 	an.Describe(&a.Group, "Name of the owning group.")
 	an.SetDefault(&a.Group, "root")
+	an.Describe(&a.Verified, "Always true: false is what a refresh finds when the host has read these bytes again and they were no longer the pinned ones. It is an input so that this shows as drift.")
+	an.SetDefault(&a.Verified, true)
 	describeAdopt(an, &a.Adopt)
 }
 
@@ -65,9 +92,16 @@ func (*Model) Check(ctx context.Context, req infer.CheckRequest) (infer.CheckRes
 		c.absolutePath("path", in.Path)
 		c.localSource("source", in.Source)
 		c.sha256("sha256", in.SHA256)
+		c.oneOf("download", in.Download, downloadByHost, downloadHere)
+		if in.Signature != nil {
+			c.localSource("signature", *in.Signature)
+		}
 		c.mode("mode", in.Mode)
 		c.account("owner", in.Owner)
 		c.account("group", in.Group)
+		if c.known("verified") && in.Verified != nil && !*in.Verified {
+			c.fail("verified", "must be true: it only shows that the host has found other bytes")
+		}
 	})
 }
 
@@ -112,7 +146,9 @@ func (*Model) Read(ctx context.Context, req infer.ReadRequest[ModelArgs, ModelSt
 	}
 	in := req.Inputs
 	in.Path = req.ID
-	in.SHA256 = seen.GetSha256()
+	in.SHA256, in.Folder = seen.GetSha256(), seen.GetFolder()
+	verified := seen.GetVerifyFailure() == ""
+	in.Verified = &verified
 	in.Mode, in.Owner, in.Group = formatMode(seen.GetMode()), seen.GetOwner(), seen.GetGroup()
 	rec := observedRecord(ctx, req.State.Recorded, seen.GetOwned())
 	return infer.ReadResponse[ModelArgs, ModelState]{ID: req.ID, Inputs: in, State: ModelState{in, rec}}, nil

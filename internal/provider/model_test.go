@@ -116,6 +116,33 @@ func TestModelWithAnotherDigestLeavesNothing(t *testing.T) {
 	wantGone(t, path)
 }
 
+// A model that was deployed before models had other sources than local files is as it was.
+func TestModelStateOfAnOlderVersion(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.gguf")
+	source, digest := modelSource(t, 1)
+	s := newStack(t, realHost(t))
+	in := modelInputs(t, path, source, digest)
+	saved := s.mustUp("Model", "a", in, "create")
+	f := loadFixture(t, "model-older")
+	older := func(fixture map[string]any, now resource.PropertyMap) resource.PropertyMap {
+		old := resource.NewPropertyMapFromMap(fixture)
+		for key, v := range old {
+			if v.IsString() && v.StringValue() == "set by the test" {
+				old[key] = now[key]
+			}
+		}
+		return old
+	}
+	saved.inputs, saved.outputs = older(f.Inputs, saved.inputs), older(f.Outputs, saved.outputs)
+	if got := s.drift("a"); got != nil {
+		t.Errorf("drift after an upgrade: %v", got)
+	}
+	s.mustUp("Model", "a", in, "same")
+	s.mustUp("Model", "a", with(in, "mode", str("0600")), "update")
+	s.destroy("a")
+	wantGone(t, path)
+}
+
 // A push that is cancelled leaves no half file on the host. Whether its claim is still in the
 // ledger when the provider looks is a matter of time; either way the next run goes on, and a
 // destroy leaves nothing.

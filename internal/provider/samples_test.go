@@ -44,8 +44,14 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 		return attributes(resource.PropertyMap{"path": str("/etc/a"), "content": str("a")},
 			resource.PropertyMap{"path": str("/etc/b"), "content": str("b"), "secretContent": secret("s")})
 	case "Model":
-		return attributes(resource.PropertyMap{"path": str("/srv/a.gguf"), "sha256": str(digestA), "source": str("/models/a")},
-			resource.PropertyMap{"path": str("/srv/b.gguf"), "sha256": str(digestB), "source": str("/models/b")})
+		return attributes(resource.PropertyMap{
+			"path": str("/srv/a.gguf"), "sha256": str(digestA), "source": str("/models/a"), "folder": boolean(false),
+			"download": str("host"), "hub": str("https://hub.test"), "token": secret("a"), "allowPickle": boolean(false),
+			"publicKey": str("PEM of a"), "signature": str("/models/a.sig"), "verified": boolean(true)},
+			resource.PropertyMap{
+				"path": str("/srv/b.gguf"), "sha256": str(digestB), "source": str("/models/b"), "folder": boolean(true),
+				"download": str("here"), "hub": str("https://other.test"), "token": secret("b"), "allowPickle": boolean(true),
+				"publicKey": str("PEM"), "signature": str("/models/b.sig"), "verified": boolean(false)})
 	case "Engine":
 		return resource.PropertyMap{"sha256": str(digestA), "root": str("/opt/a"), "source": str("/e/a.tar"), "modifiedFiles": list(), "adopt": boolean(false)},
 			resource.PropertyMap{"sha256": str(digestB), "root": str("/opt/b"), "source": str("/e/b.tar"), "modifiedFiles": list("usr/bin/x"), "adopt": boolean(true)}

@@ -12,17 +12,25 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// A model file. It has its name on the host only when all of it has arrived and has the pinned digest.
+// A model: one file, or a folder of files. It has its name on the host only when all of it has arrived and has the pinned digest.
 type Model struct {
 	pulumi.CustomResourceState
 
 	// Take over what exists on the host and isn't llmhost's, instead of refusing it. What was taken over stays on the host when the resource is deleted.
 	Adopt pulumi.BoolPtrOutput `pulumi:"adopt"`
+	// Accept formats that run code when they are loaded.
+	AllowPickle pulumi.BoolPtrOutput `pulumi:"allowPickle"`
+	// Who fetches what comes from an address: `host` itself, or the machine that runs Pulumi, `here`.
+	Download pulumi.StringPtrOutput `pulumi:"download"`
+	// The model is a folder.
+	Folder pulumi.BoolPtrOutput `pulumi:"folder"`
 	// Number of this resource's entry in the host's ledger. A deletion that carries an older one removes nothing.
 	Generation pulumi.StringPtrOutput `pulumi:"generation"`
 	// Name of the owning group.
 	Group pulumi.StringPtrOutput `pulumi:"group"`
-	// Permission bits as four octal digits.
+	// Address of the hub that `hf://` sources are on.
+	Hub pulumi.StringPtrOutput `pulumi:"hub"`
+	// Permission bits of the files as four octal digits. A folder has the same, and may be entered by those who may read.
 	Mode pulumi.StringPtrOutput `pulumi:"mode"`
 	// Name of the owning user.
 	Owner pulumi.StringPtrOutput `pulumi:"owner"`
@@ -30,12 +38,20 @@ type Model struct {
 	Path pulumi.StringOutput `pulumi:"path"`
 	// Version of llmhost that wrote this state.
 	ProviderVersion pulumi.StringPtrOutput `pulumi:"providerVersion"`
+	// Public key in PEM that must have signed the model. Empty: no signature is demanded.
+	PublicKey pulumi.StringPtrOutput `pulumi:"publicKey"`
 	// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
 	SeenGeneration pulumi.StringPtrOutput `pulumi:"seenGeneration"`
-	// SHA-256 of the file, in lower-case hexadecimal.
+	// SHA-256 of the file, or of the folder's manifest, in lower-case hexadecimal.
 	Sha256 pulumi.StringOutput `pulumi:"sha256"`
-	// Absolute path of the file on the machine that runs Pulumi. It is read only when bytes must be sent, and a change of it alone is no change: `sha256` says which file it is.
+	// Absolute path of the signature on the machine that runs Pulumi.
+	Signature pulumi.StringPtrOutput `pulumi:"signature"`
+	// Where the bytes come from: an absolute path on the machine that runs Pulumi, `https://…`, `hf://ORG/REPO@REVISION`, `ssh://[user@]host[:port]/path`, or `host:/path` for what is on the host already. It is used only when the host lacks the bytes, and a change of it alone is no change: `sha256` says which model it is.
 	Source pulumi.StringPtrOutput `pulumi:"source"`
+	// Token for a private repository or address. It goes to the hub, or to the address of an `https://` source on the hub's own host, and nowhere else.
+	Token pulumi.StringPtrOutput `pulumi:"token"`
+	// Always true: false is what a refresh finds when the host has read these bytes again and they were no longer the pinned ones. It is an input so that this shows as drift.
+	Verified pulumi.BoolPtrOutput `pulumi:"verified"`
 }
 
 // NewModel registers a new resource with the given unique name, arguments, and options.
@@ -54,8 +70,20 @@ func NewModel(ctx *pulumi.Context,
 	if args.Adopt == nil {
 		args.Adopt = pulumi.BoolPtr(false)
 	}
+	if args.AllowPickle == nil {
+		args.AllowPickle = pulumi.BoolPtr(false)
+	}
+	if args.Download == nil {
+		args.Download = pulumi.StringPtr("host")
+	}
+	if args.Folder == nil {
+		args.Folder = pulumi.BoolPtr(false)
+	}
 	if args.Group == nil {
 		args.Group = pulumi.StringPtr("root")
+	}
+	if args.Hub == nil {
+		args.Hub = pulumi.StringPtr("https://huggingface.co")
 	}
 	if args.Mode == nil {
 		args.Mode = pulumi.StringPtr("0640")
@@ -66,6 +94,16 @@ func NewModel(ctx *pulumi.Context,
 	if args.Source == nil {
 		args.Source = pulumi.StringPtr("")
 	}
+	if args.Verified == nil {
+		args.Verified = pulumi.BoolPtr(true)
+	}
+	if args.Token != nil {
+		args.Token = pulumi.ToSecret(args.Token).(pulumi.StringPtrInput)
+	}
+	secrets := pulumi.AdditionalSecretOutputs([]string{
+		"token",
+	})
+	opts = append(opts, secrets)
 	replaceOnChanges := pulumi.ReplaceOnChanges([]string{
 		"path",
 	})
@@ -105,36 +143,68 @@ func (ModelState) ElementType() reflect.Type {
 type modelArgs struct {
 	// Take over what exists on the host and isn't llmhost's, instead of refusing it. What was taken over stays on the host when the resource is deleted.
 	Adopt *bool `pulumi:"adopt"`
+	// Accept formats that run code when they are loaded.
+	AllowPickle *bool `pulumi:"allowPickle"`
+	// Who fetches what comes from an address: `host` itself, or the machine that runs Pulumi, `here`.
+	Download *string `pulumi:"download"`
+	// The model is a folder.
+	Folder *bool `pulumi:"folder"`
 	// Name of the owning group.
 	Group *string `pulumi:"group"`
-	// Permission bits as four octal digits.
+	// Address of the hub that `hf://` sources are on.
+	Hub *string `pulumi:"hub"`
+	// Permission bits of the files as four octal digits. A folder has the same, and may be entered by those who may read.
 	Mode *string `pulumi:"mode"`
 	// Name of the owning user.
 	Owner *string `pulumi:"owner"`
 	// Absolute path on the host.
 	Path string `pulumi:"path"`
-	// SHA-256 of the file, in lower-case hexadecimal.
+	// Public key in PEM that must have signed the model. Empty: no signature is demanded.
+	PublicKey *string `pulumi:"publicKey"`
+	// SHA-256 of the file, or of the folder's manifest, in lower-case hexadecimal.
 	Sha256 string `pulumi:"sha256"`
-	// Absolute path of the file on the machine that runs Pulumi. It is read only when bytes must be sent, and a change of it alone is no change: `sha256` says which file it is.
+	// Absolute path of the signature on the machine that runs Pulumi.
+	Signature *string `pulumi:"signature"`
+	// Where the bytes come from: an absolute path on the machine that runs Pulumi, `https://…`, `hf://ORG/REPO@REVISION`, `ssh://[user@]host[:port]/path`, or `host:/path` for what is on the host already. It is used only when the host lacks the bytes, and a change of it alone is no change: `sha256` says which model it is.
 	Source *string `pulumi:"source"`
+	// Token for a private repository or address. It goes to the hub, or to the address of an `https://` source on the hub's own host, and nowhere else.
+	Token *string `pulumi:"token"`
+	// Always true: false is what a refresh finds when the host has read these bytes again and they were no longer the pinned ones. It is an input so that this shows as drift.
+	Verified *bool `pulumi:"verified"`
 }
 
 // The set of arguments for constructing a Model resource.
 type ModelArgs struct {
 	// Take over what exists on the host and isn't llmhost's, instead of refusing it. What was taken over stays on the host when the resource is deleted.
 	Adopt pulumi.BoolPtrInput
+	// Accept formats that run code when they are loaded.
+	AllowPickle pulumi.BoolPtrInput
+	// Who fetches what comes from an address: `host` itself, or the machine that runs Pulumi, `here`.
+	Download pulumi.StringPtrInput
+	// The model is a folder.
+	Folder pulumi.BoolPtrInput
 	// Name of the owning group.
 	Group pulumi.StringPtrInput
-	// Permission bits as four octal digits.
+	// Address of the hub that `hf://` sources are on.
+	Hub pulumi.StringPtrInput
+	// Permission bits of the files as four octal digits. A folder has the same, and may be entered by those who may read.
 	Mode pulumi.StringPtrInput
 	// Name of the owning user.
 	Owner pulumi.StringPtrInput
 	// Absolute path on the host.
 	Path pulumi.StringInput
-	// SHA-256 of the file, in lower-case hexadecimal.
+	// Public key in PEM that must have signed the model. Empty: no signature is demanded.
+	PublicKey pulumi.StringPtrInput
+	// SHA-256 of the file, or of the folder's manifest, in lower-case hexadecimal.
 	Sha256 pulumi.StringInput
-	// Absolute path of the file on the machine that runs Pulumi. It is read only when bytes must be sent, and a change of it alone is no change: `sha256` says which file it is.
+	// Absolute path of the signature on the machine that runs Pulumi.
+	Signature pulumi.StringPtrInput
+	// Where the bytes come from: an absolute path on the machine that runs Pulumi, `https://…`, `hf://ORG/REPO@REVISION`, `ssh://[user@]host[:port]/path`, or `host:/path` for what is on the host already. It is used only when the host lacks the bytes, and a change of it alone is no change: `sha256` says which model it is.
 	Source pulumi.StringPtrInput
+	// Token for a private repository or address. It goes to the hub, or to the address of an `https://` source on the hub's own host, and nowhere else.
+	Token pulumi.StringPtrInput
+	// Always true: false is what a refresh finds when the host has read these bytes again and they were no longer the pinned ones. It is an input so that this shows as drift.
+	Verified pulumi.BoolPtrInput
 }
 
 func (ModelArgs) ElementType() reflect.Type {
@@ -179,6 +249,21 @@ func (o ModelOutput) Adopt() pulumi.BoolPtrOutput {
 	return o.ApplyT(func(v *Model) pulumi.BoolPtrOutput { return v.Adopt }).(pulumi.BoolPtrOutput)
 }
 
+// Accept formats that run code when they are loaded.
+func (o ModelOutput) AllowPickle() pulumi.BoolPtrOutput {
+	return o.ApplyT(func(v *Model) pulumi.BoolPtrOutput { return v.AllowPickle }).(pulumi.BoolPtrOutput)
+}
+
+// Who fetches what comes from an address: `host` itself, or the machine that runs Pulumi, `here`.
+func (o ModelOutput) Download() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.Download }).(pulumi.StringPtrOutput)
+}
+
+// The model is a folder.
+func (o ModelOutput) Folder() pulumi.BoolPtrOutput {
+	return o.ApplyT(func(v *Model) pulumi.BoolPtrOutput { return v.Folder }).(pulumi.BoolPtrOutput)
+}
+
 // Number of this resource's entry in the host's ledger. A deletion that carries an older one removes nothing.
 func (o ModelOutput) Generation() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.Generation }).(pulumi.StringPtrOutput)
@@ -189,7 +274,12 @@ func (o ModelOutput) Group() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.Group }).(pulumi.StringPtrOutput)
 }
 
-// Permission bits as four octal digits.
+// Address of the hub that `hf://` sources are on.
+func (o ModelOutput) Hub() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.Hub }).(pulumi.StringPtrOutput)
+}
+
+// Permission bits of the files as four octal digits. A folder has the same, and may be entered by those who may read.
 func (o ModelOutput) Mode() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.Mode }).(pulumi.StringPtrOutput)
 }
@@ -209,19 +299,39 @@ func (o ModelOutput) ProviderVersion() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.ProviderVersion }).(pulumi.StringPtrOutput)
 }
 
+// Public key in PEM that must have signed the model. Empty: no signature is demanded.
+func (o ModelOutput) PublicKey() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.PublicKey }).(pulumi.StringPtrOutput)
+}
+
 // Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
 func (o ModelOutput) SeenGeneration() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.SeenGeneration }).(pulumi.StringPtrOutput)
 }
 
-// SHA-256 of the file, in lower-case hexadecimal.
+// SHA-256 of the file, or of the folder's manifest, in lower-case hexadecimal.
 func (o ModelOutput) Sha256() pulumi.StringOutput {
 	return o.ApplyT(func(v *Model) pulumi.StringOutput { return v.Sha256 }).(pulumi.StringOutput)
 }
 
-// Absolute path of the file on the machine that runs Pulumi. It is read only when bytes must be sent, and a change of it alone is no change: `sha256` says which file it is.
+// Absolute path of the signature on the machine that runs Pulumi.
+func (o ModelOutput) Signature() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.Signature }).(pulumi.StringPtrOutput)
+}
+
+// Where the bytes come from: an absolute path on the machine that runs Pulumi, `https://…`, `hf://ORG/REPO@REVISION`, `ssh://[user@]host[:port]/path`, or `host:/path` for what is on the host already. It is used only when the host lacks the bytes, and a change of it alone is no change: `sha256` says which model it is.
 func (o ModelOutput) Source() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.Source }).(pulumi.StringPtrOutput)
+}
+
+// Token for a private repository or address. It goes to the hub, or to the address of an `https://` source on the hub's own host, and nowhere else.
+func (o ModelOutput) Token() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.Token }).(pulumi.StringPtrOutput)
+}
+
+// Always true: false is what a refresh finds when the host has read these bytes again and they were no longer the pinned ones. It is an input so that this shows as drift.
+func (o ModelOutput) Verified() pulumi.BoolPtrOutput {
+	return o.ApplyT(func(v *Model) pulumi.BoolPtrOutput { return v.Verified }).(pulumi.BoolPtrOutput)
 }
 
 func init() {
