@@ -127,6 +127,18 @@ func TestHostsAreApart(t *testing.T) {
 		t.Errorf("after a pause the host has %q", got)
 	}
 
+	on(t, ctx, a, "root", "sync; echo of the page cache >/root/unwritten")
+	boot := on(t, ctx, a, "root", "cat /proc/sys/kernel/random/boot_id")
+	if err := a.Reset(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := on(t, ctx, a, "root", "cat /proc/sys/kernel/random/boot_id"); got == boot {
+		t.Error("a host that was reset has not booted")
+	}
+	if got := on(t, ctx, a, "root", "cat /root/mark /root/unwritten 2>/dev/null"); got != "of a" {
+		t.Errorf("after a reset the disk holds %q, want what was synced and not what was in memory", got)
+	}
+
 	if err := a.Kill(); err != nil {
 		t.Fatal(err)
 	}

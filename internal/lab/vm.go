@@ -185,6 +185,30 @@ func (vm *VM) Pause(ctx context.Context) error { return vm.order(ctx, "stop") }
 // Resume lets a paused host go on.
 func (vm *VM) Resume(ctx context.Context) error { return vm.order(ctx, "cont") }
 
+// Reset presses the host's reset button, and returns when it has booted again: what its disk
+// had not been given is lost, and what the disk holds is there.
+func (vm *VM) Reset(ctx context.Context) error {
+	mon, err := vm.monitor(ctx)
+	if err != nil {
+		return err
+	}
+	defer mon.Close()
+	// On its way up the machine resets once more, which ends QEMU otherwise, as a panic's has to.
+	onReset := func(action string) error {
+		return mon.command(ctx, "set-action", map[string]any{"reboot": action}, nil)
+	}
+	if err := onReset("reset"); err != nil {
+		return err
+	}
+	if err := mon.command(ctx, "system_reset", nil, nil); err != nil {
+		return err
+	}
+	if err := vm.awaitSSH(ctx); err != nil {
+		return err
+	}
+	return onReset("shutdown")
+}
+
 // Kill cuts the host's power. What its disk had not been given is lost, and Up makes a fresh
 // host.
 func (vm *VM) Kill() error {
