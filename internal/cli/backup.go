@@ -22,7 +22,7 @@ func newBackupCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			secret, err := readPassphrase(cmd, passphraseFile, true)
+			secret, err := readPassphrase(cmd, passphraseFile, "the backup", true)
 			if err != nil {
 				return err
 			}

@@ -15,6 +15,7 @@ func newModelCmd() *cobra.Command {
 		Args: aVerb,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	cmd.AddCommand(newModelSignCmd())
 	return cmd
 }
 

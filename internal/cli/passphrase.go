@@ -11,9 +11,9 @@ import (
 	"golang.org/x/term"
 )
 
-// readPassphrase takes the backup's passphrase from a file (without the newline at its end), or
-// asks for it on the terminal: twice if a mistake would only be noticed when it is too late.
-func readPassphrase(cmd *cobra.Command, file string, twice bool) (string, error) {
+// readPassphrase takes the passphrase of something from a file (without the newline at its end),
+// or asks for it on the terminal: twice if a mistake would only be noticed when it is too late.
+func readPassphrase(cmd *cobra.Command, file, of string, twice bool) (string, error) {
 	if file != "" {
 		raw, err := os.ReadFile(file)
 		if err != nil {
@@ -25,7 +25,7 @@ func readPassphrase(cmd *cobra.Command, file string, twice bool) (string, error)
 	if !ok || !term.IsTerminal(int(terminal.Fd())) {
 		return "", errors.New("there is no terminal to ask for the passphrase: give --passphrase-file FILE")
 	}
-	first, err := ask(terminal, cmd.ErrOrStderr(), "Passphrase of the backup: ")
+	first, err := ask(terminal, cmd.ErrOrStderr(), "Passphrase of "+of+": ")
 	if err != nil {
 		return "", err
 	}

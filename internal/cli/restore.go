@@ -34,7 +34,7 @@ func newRestoreCmd() *cobra.Command {
 			} else if info.IsDir() {
 				return fmt.Errorf("restore: %s is a folder: name a file that `llmhost backup` wrote", args[0])
 			}
-			secret, err := readPassphrase(cmd, passphraseFile, false)
+			secret, err := readPassphrase(cmd, passphraseFile, "the backup", false)
 			if err != nil {
 				return err
 			}
