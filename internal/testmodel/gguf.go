@@ -12,6 +12,7 @@ const (
 	ggufVersion   = 3
 	ggufAlignment = 32
 
+	typeUint16  = 2
 	typeUint32  = 4
 	typeInt32   = 5
 	typeFloat32 = 6
@@ -57,6 +58,8 @@ func (g *gguf) key(key string, kind uint32, value ...any) {
 	put(&g.meta, value...)
 }
 
+func (g *gguf) uint16(key string, v int)         { g.key(key, typeUint16, uint16(v)) }
+func (g *gguf) int32(key string, v int)          { g.key(key, typeInt32, int32(v)) }
 func (g *gguf) uint32(key string, v int)         { g.key(key, typeUint32, uint32(v)) }
 func (g *gguf) float32(key string, v float32)    { g.key(key, typeFloat32, v) }
 func (g *gguf) bool(key string, v bool)          { g.key(key, typeBool, v) }

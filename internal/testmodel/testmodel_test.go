@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -77,6 +78,35 @@ func TestHeader(t *testing.T) {
 	}
 	if b.Len()%ggufAlignment != 0 {
 		t.Errorf("%d bytes are no multiple of the alignment", b.Len())
+	}
+}
+
+// A model in shards has each tensor once, and the first shard says what the model is.
+func TestShards(t *testing.T) {
+	dir := t.TempDir()
+	names, err := WriteShards(dir, "tiny", 3, Spec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"tiny-00001-of-00003.gguf", "tiny-00002-of-00003.gguf", "tiny-00003-of-00003.gguf"}; !slices.Equal(names, want) {
+		t.Errorf("the shards are %v, want %v", names, want)
+	}
+	tensors := uint64(0)
+	for i, name := range names {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tensors += binary.LittleEndian.Uint64(content[8:])
+		if described := bytes.Contains(content, []byte("general.architecture")); described != (i == 0) {
+			t.Errorf("%s says what the model is: %t", name, described)
+		}
+	}
+	if want := uint64(3 + 9*2); tensors != want {
+		t.Errorf("the shards have %d tensors, want %d", tensors, want)
+	}
+	if _, err := WriteShards(dir, "tiny", 100, Spec{}); err == nil {
+		t.Error("21 tensors were split into 100 files")
 	}
 }
 

@@ -7,24 +7,67 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"path/filepath"
 
 	"github.com/llmhost/llmhost/internal/atomicfile"
 )
 
 // Write writes the model in GGUF format.
 func Write(w io.Writer, s Spec) error {
-	s = s.withDefaults()
-	if err := s.validate(); err != nil {
-		return fmt.Errorf("test model %q: %w", s.Name, err)
+	g, err := build(s)
+	if err != nil {
+		return err
 	}
-	v := newVocabulary(s.Reply)
-	var g gguf
-	describe(&g, s, v)
-	fill(&g, s, v)
 	if _, err := g.WriteTo(w); err != nil {
 		return fmt.Errorf("test model %q: %w", s.Name, err)
 	}
 	return nil
+}
+
+func build(s Spec) (*gguf, error) {
+	s = s.withDefaults()
+	if err := s.validate(); err != nil {
+		return nil, fmt.Errorf("test model %q: %w", s.Name, err)
+	}
+	v := newVocabulary(s.Reply)
+	g := &gguf{}
+	describe(g, s, v)
+	fill(g, s, v)
+	return g, nil
+}
+
+// WriteShards writes the model to a folder as the given number of files, split, named and
+// numbered as llama.cpp does it, and returns their names.
+func WriteShards(dir, prefix string, count int, s Spec) ([]string, error) {
+	whole, err := build(s)
+	if err != nil {
+		return nil, err
+	}
+	if count < 1 || count > len(whole.tensors) {
+		return nil, fmt.Errorf("test model %q: its %d tensors can't be split into %d files", s.Name, len(whole.tensors), count)
+	}
+	var names []string
+	for i := range count {
+		var g gguf
+		if i == 0 { // which alone says what the model is
+			g.keys = whole.keys
+			g.meta.Write(whole.meta.Bytes())
+		}
+		g.uint16("split.no", i)
+		g.uint16("split.count", count)
+		g.int32("split.tensors.count", len(whole.tensors))
+		g.tensors = whole.tensors[len(whole.tensors)*i/count : len(whole.tensors)*(i+1)/count]
+		var b bytes.Buffer
+		if _, err := g.WriteTo(&b); err != nil {
+			return nil, fmt.Errorf("test model %q: %w", s.Name, err)
+		}
+		name := fmt.Sprintf("%s-%05d-of-%05d.gguf", prefix, i+1, count)
+		if err := atomicfile.Write(filepath.Join(dir, name), b.Bytes()); err != nil {
+			return nil, fmt.Errorf("test model %s: %w", name, err)
+		}
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 // WriteFile writes the model to a file, which is replaced as a whole or not at all, and
