@@ -262,10 +262,23 @@ func (p *unitPut) operate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !p.req.GetRunning() {
+	switch {
+	case p.req.GetOnDemand():
+		return p.forgive(ctx, now)
+	case p.req.GetRunning():
+		return p.run(ctx, now)
+	default:
 		return p.stop(ctx, now)
 	}
-	return p.run(ctx, now)
+}
+
+// forgive forgets that a unit has failed.
+func (p *unitPut) forgive(ctx context.Context, now *systemd.State) error {
+	if now.Active != "failed" {
+		return nil
+	}
+	p.changed = true
+	return p.manager.ResetFailed(ctx, p.name)
 }
 
 func (p *unitPut) run(ctx context.Context, now *systemd.State) error {
@@ -314,11 +327,10 @@ func (p *unitPut) stop(ctx context.Context, now *systemd.State) error {
 	}
 	// A program that ends with an error when it is stopped leaves a failed unit.
 	after, err := p.manager.State(ctx, p.name)
-	if err != nil || after.Active != "failed" {
+	if err != nil {
 		return err
 	}
-	p.changed = true
-	return p.manager.ResetFailed(ctx, p.name)
+	return p.forgive(ctx, after)
 }
 
 // unitFailed adds to an error what the caller needs to keep the unit and to show why it fails.
@@ -330,10 +342,24 @@ func (s *Server) unitFailed(ctx context.Context, name string, generation uint64,
 	}
 	failed = failed.With("unit", name).With("generation", strconv.FormatUint(generation, 10))
 	failed.Reason = agentpb.Reason_UNIT_FAILED
-	if lines := s.journal(ctx, name); len(lines) > 0 {
+	if lines := s.lastWords(ctx, name); len(lines) > 0 {
 		failed = failed.With("journal", strings.Join(lines, "\n"))
 	}
 	return failed
+}
+
+// lastWords are the journal's last lines of a unit, after those of the units that it requires and
+// that have failed: then they are why it was not started.
+func (s *Server) lastWords(ctx context.Context, name string) []string {
+	var lines []string
+	if state, err := s.systemd.State(ctx, name); err == nil {
+		for _, required := range state.Requires {
+			if other, err := s.systemd.State(ctx, required); err == nil && other.Active == "failed" {
+				lines = append(lines, s.journal(ctx, required)...)
+			}
+		}
+	}
+	return append(lines, s.journal(ctx, name)...)
 }
 
 // ObserveUnit describes a unit, and asks the server behind it if that is wanted and it runs.

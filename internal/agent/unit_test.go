@@ -525,6 +525,38 @@ func TestStoppedUnitIsNotLeftFailed(t *testing.T) {
 	}
 }
 
+// A unit that a timer or another unit starts may be in the middle of hours of work.
+func TestUnitOnDemandIsNeitherStartedNorStopped(t *testing.T) {
+	h := newUnitHost(t)
+	req := request()
+	req.Content, _, _ = strings.Cut(unitText, "[Install]")
+	req.Enabled, req.Running, req.OnDemand = false, false, true
+	req.Claim.Generation = h.mustPut(req, "reload").GetGeneration()
+	s := h.systemd.states["x.service"]
+	s.Active, s.Sub = "activating", "start"
+	req.Content = strings.Replace(req.Content, "a test", "another", 1)
+	h.mustPut(req, "reload")
+	if s.Active != "activating" {
+		t.Errorf("the unit that was at work is now %s", s.Active)
+	}
+	s.Active, s.Sub = "failed", "failed"
+	if put := h.mustPut(req, "reset x.service"); put.GetState().GetActiveState() != "inactive" || !put.GetChanged() {
+		t.Errorf("put: %v", put)
+	}
+}
+
+func TestWhyARequiredUnitHasFailedIsTold(t *testing.T) {
+	h := newUnitHost(t)
+	h.systemd.noJobs = fault.New(agentpb.Reason_UNIT_FAILED, "systemd could not start x.service: a unit that it requires has failed")
+	h.systemd.state("x.service").Requires = []string{"well.service", "check.service"}
+	h.systemd.state("check.service").Active = "failed"
+	_, err := h.PutUnit(t.Context(), request())
+	reason, metadata := reasonOf(t, err)
+	if want := "last words of check.service\nlast words of x.service"; reason != "UNIT_FAILED" || metadata["journal"] != want {
+		t.Errorf("got %v with %q", err, metadata["journal"])
+	}
+}
+
 func TestOddUnitRequestsAreRefused(t *testing.T) {
 	for name, change := range map[string]func(*agentpb.PutUnitRequest){
 		"a path as a name":                func(r *agentpb.PutUnitRequest) { r.Claim.Id = "../x.service" },

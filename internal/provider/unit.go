@@ -29,8 +29,9 @@ var (
 // The values of a unit's state input that can be declared. Read also finds others, such as
 // failed.
 const (
-	stateRunning = "running"
-	stateStopped = "stopped"
+	stateRunning  = "running"
+	stateStopped  = "stopped"
+	stateOnDemand = "onDemand"
 )
 
 // SystemdUnitArgs are a unit's inputs.
@@ -74,7 +75,7 @@ func (a *SystemdUnitArgs) Annotate(an infer.Annotator) {
 	an.SetDefault(&a.Enabled, true)
 	an.Describe(&a.Masked, "Always false: a declared unit isn't masked. It is an input so that a unit which somebody has masked shows as drift.")
 	an.SetDefault(&a.Masked, false)
-	an.Describe(&a.State, "`running` or `stopped`.")
+	an.Describe(&a.State, "`running`, `stopped`, or `onDemand` for a unit that something else starts, such as a timer: whether it runs at the moment is no difference, and that it has failed is.")
 	an.SetDefault(&a.State, stateRunning)
 	an.Describe(&a.DropIns, "All drop-ins that may change the unit: text by path. Others are removed.")
 	an.Describe(&a.RestartOn, "Digests of what the unit uses, by any name. A change restarts the unit.")
@@ -97,7 +98,7 @@ func (*SystemdUnit) Check(ctx context.Context, req infer.CheckRequest) (infer.Ch
 	return check(ctx, req, func(c *checks, in *SystemdUnitArgs) {
 		c.unitName("name", in.Name)
 		c.unitText("content", "content", in.Content)
-		c.oneOf("state", in.State, stateRunning, stateStopped)
+		c.oneOf("state", in.State, stateRunning, stateStopped, stateOnDemand)
 		if c.known("masked") && in.Masked {
 			c.fail("masked", `must be false: a masked unit can't run; use state = "stopped" and enabled = false`)
 		}
@@ -111,6 +112,9 @@ func (*SystemdUnit) Check(ctx context.Context, req infer.CheckRequest) (infer.Ch
 		}
 		if c.known("readiness") && in.Readiness != nil {
 			c.readiness(in.Readiness)
+		}
+		if c.known("state") && in.State == stateOnDemand && in.Readiness != nil {
+			c.fail("readiness", "is for a unit that runs, and this one runs on demand")
 		}
 	})
 }

@@ -30,7 +30,7 @@ func (*SystemdUnit) put(ctx context.Context, in SystemdUnitArgs, generation *str
 	progressf(ctx, "installing %s", in.Name)
 	resp, err := h.Agent().PutUnit(ctx, &agentpb.PutUnitRequest{
 		Claim: c, Content: in.Content, Enabled: in.Enabled == nil || *in.Enabled,
-		Running: in.State == stateRunning, DropIns: in.DropIns, Restart: restart,
+		Running: in.State == stateRunning, OnDemand: in.State == stateOnDemand, DropIns: in.DropIns, Restart: restart,
 	})
 	if err != nil {
 		if g := installedGeneration(err); g != nil {

@@ -38,14 +38,17 @@ func (*SystemdUnit) Read(ctx context.Context, req infer.ReadRequest[SystemdUnitA
 	in.Content = observedUnitText(in.Content, seen.GetContent())
 	in.Enabled = &enabled
 	in.Masked = seen.GetMasked()
-	in.State = observedState(seen)
+	in.State = observedState(in.State, seen)
 	in.DropIns = observedDropIns(in.DropIns, seen.GetDropIns())
 	rec := observedRecord(ctx, req.State.Recorded, seen.GetOwned())
 	return infer.ReadResponse[SystemdUnitArgs, SystemdUnitState]{ID: req.ID, Inputs: in, State: SystemdUnitState{in, rec}}, nil
 }
 
 // observedState puts systemd's states (systemd(1), CONCEPTS) into the words of the input.
-func observedState(seen *agentpb.UnitState) string {
+func observedState(declared string, seen *agentpb.UnitState) string {
+	if declared == stateOnDemand && seen.GetActiveState() != "failed" {
+		return stateOnDemand
+	}
 	switch seen.GetActiveState() {
 	case "active", "reloading", "refreshing":
 		if seen.GetAsked() && !seen.GetAnswered() {

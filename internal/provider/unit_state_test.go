@@ -17,8 +17,18 @@ func TestObservedState(t *testing.T) {
 		"stopping":     {ActiveState: "deactivating"},
 		"maintenance":  {ActiveState: "maintenance"},
 	} {
-		if got := observedState(seen); got != want {
+		if got := observedState("running", seen); got != want {
 			t.Errorf("%v is shown as %q, want %q", seen, got, want)
+		}
+	}
+}
+
+func TestObservedStateOfAUnitOnDemand(t *testing.T) {
+	for active, want := range map[string]string{
+		"inactive": "onDemand", "activating": "onDemand", "active": "onDemand", "deactivating": "onDemand", "failed": "failed",
+	} {
+		if got := observedState("onDemand", &agentpb.UnitState{ActiveState: active}); got != want {
+			t.Errorf("%s is shown as %q, want %q", active, got, want)
 		}
 	}
 }

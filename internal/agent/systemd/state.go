@@ -19,6 +19,7 @@ type State struct {
 	Restarts     uint32
 	MainPID      uint32
 	NeedsReload  bool // the files have changed since systemd read them
+	Requires     []string
 	// ConditionFailed says that the last start was skipped because of a condition.
 	ConditionFailed bool
 }
@@ -53,6 +54,7 @@ func (m *Manager) State(ctx context.Context, name string) (*State, error) {
 		Restarts:     property[uint32](properties, "NRestarts"),
 		MainPID:      property[uint32](properties, "MainPID"),
 		NeedsReload:  property[bool](properties, "NeedDaemonReload"),
+		Requires:     property[[]string](properties, "Requires"),
 	}
 	if e := property[[]any](properties, "LoadError"); len(e) == 2 {
 		s.LoadError, _ = e[1].(string)

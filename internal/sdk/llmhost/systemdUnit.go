@@ -38,7 +38,7 @@ type SystemdUnit struct {
 	RestartOn pulumi.StringMapOutput `pulumi:"restartOn"`
 	// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
 	SeenGeneration pulumi.StringPtrOutput `pulumi:"seenGeneration"`
-	// `running` or `stopped`.
+	// `running`, `stopped`, or `onDemand` for a unit that something else starts, such as a timer: whether it runs at the moment is no difference, and that it has failed is.
 	State pulumi.StringPtrOutput `pulumi:"state"`
 }
 
@@ -123,7 +123,7 @@ type systemdUnitArgs struct {
 	Readiness *Readiness `pulumi:"readiness"`
 	// Digests of what the unit uses, by any name. A change restarts the unit.
 	RestartOn map[string]string `pulumi:"restartOn"`
-	// `running` or `stopped`.
+	// `running`, `stopped`, or `onDemand` for a unit that something else starts, such as a timer: whether it runs at the moment is no difference, and that it has failed is.
 	State *string `pulumi:"state"`
 }
 
@@ -145,7 +145,7 @@ type SystemdUnitArgs struct {
 	Readiness ReadinessPtrInput
 	// Digests of what the unit uses, by any name. A change restarts the unit.
 	RestartOn pulumi.StringMapInput
-	// `running` or `stopped`.
+	// `running`, `stopped`, or `onDemand` for a unit that something else starts, such as a timer: whether it runs at the moment is no difference, and that it has failed is.
 	State pulumi.StringPtrInput
 }
 
@@ -241,7 +241,7 @@ func (o SystemdUnitOutput) SeenGeneration() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *SystemdUnit) pulumi.StringPtrOutput { return v.SeenGeneration }).(pulumi.StringPtrOutput)
 }
 
-// `running` or `stopped`.
+// `running`, `stopped`, or `onDemand` for a unit that something else starts, such as a timer: whether it runs at the moment is no difference, and that it has failed is.
 func (o SystemdUnitOutput) State() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *SystemdUnit) pulumi.StringPtrOutput { return v.State }).(pulumi.StringPtrOutput)
 }
