@@ -16,6 +16,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/llmhost/llmhost/internal/modelfile"
 	"github.com/llmhost/llmhost/internal/transfer"
 )
 
@@ -35,10 +36,10 @@ func Local(path string, folder bool, cache *Cache) (transfer.Source, error) {
 		return nil, fmt.Errorf("the source %s: %w", path, err)
 	}
 	s := &local{cache: cache}
-	shards, isShard := shardSet(filepath.Base(path))
+	shard, isShard := modelfile.ParseShard(filepath.Base(path))
 	switch {
 	case folder && isShard:
-		err = s.addShards(filepath.Dir(path), shards)
+		err = s.addShards(filepath.Dir(path), shard.All())
 	case folder:
 		err = s.addFolder(path)
 	default:
@@ -52,9 +53,9 @@ func Local(path string, folder bool, cache *Cache) (transfer.Source, error) {
 
 // local is files of this machine.
 type local struct {
-	cache   *Cache
-	files   []transfer.File
-	origins []origin // of files, in their order
+	cache  *Cache
+	files  []transfer.File
+	places []place // of files, in their order
 
 	holes struct { // the file whose holes were last asked for
 		sync.Mutex
@@ -63,8 +64,8 @@ type local struct {
 	}
 }
 
-// origin is where a file's bytes are, and what they were when it was listed.
-type origin struct {
+// place is where a file's bytes are, and what they were when it was listed.
+type place struct {
 	path string // with links resolved
 	is   identity
 }
@@ -74,7 +75,7 @@ func (s *local) Files() []transfer.File { return s.files }
 func (s *local) ID() string {
 	h := sha256.New()
 	for i, f := range s.files {
-		fmt.Fprintf(h, "%q %+v\n", f.Name, s.origins[i].is)
+		fmt.Fprintf(h, "%q %+v\n", f.Name, s.places[i].is)
 	}
 	return "local:" + hex.EncodeToString(h.Sum(nil))
 }
@@ -91,7 +92,7 @@ func (s *local) Close() error {
 
 // Remember implements [Remembering].
 func (s *local) Remember(file int, sha256 string) {
-	s.cache.store(s.origins[file].path, s.origins[file].is, sha256)
+	s.cache.store(s.places[file].path, s.places[file].is, sha256)
 }
 
 // addFile adds a file under a name of the model.
@@ -112,7 +113,7 @@ func (s *local) addFile(name, path string) error {
 	}
 	is := identityOf(info)
 	s.files = append(s.files, transfer.File{Name: name, Size: uint64(info.Size()), SHA256: s.cache.find(real, is)})
-	s.origins = append(s.origins, origin{path: real, is: is})
+	s.places = append(s.places, place{path: real, is: is})
 	return nil
 }
 
@@ -181,11 +182,11 @@ func (s *local) sort() {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(a, b int) int { return strings.Compare(s.files[a].Name, s.files[b].Name) })
-	files, origins := make([]transfer.File, len(order)), make([]origin, len(order))
+	files, places := make([]transfer.File, len(order)), make([]place, len(order))
 	for to, from := range order {
-		files[to], origins[to] = s.files[from], s.origins[from]
+		files[to], places[to] = s.files[from], s.places[from]
 	}
-	s.files, s.origins = files, origins
+	s.files, s.places = files, places
 }
 
 // folderWalk collects a folder's files.
@@ -312,12 +313,12 @@ func (s *local) Open(_ context.Context, file int, offset uint64) (io.ReadCloser,
 		f.Close()
 		return nil, fmt.Errorf("read the source: %w", err)
 	}
-	return &localReader{file: f, path: s.origins[file].path, is: s.origins[file].is, left: s.files[file].Size - min(offset, s.files[file].Size)}, nil
+	return &localReader{file: f, path: s.places[file].path, is: s.places[file].is, left: s.files[file].Size - min(offset, s.files[file].Size)}, nil
 }
 
 // open opens a file that is still the one that was listed.
 func (s *local) open(file int) (*os.File, error) {
-	o := s.origins[file]
+	o := s.places[file]
 	f, err := os.Open(o.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s is gone", transfer.ErrChanged, o.path)
