@@ -33,7 +33,7 @@ func (st *state) putPath(c *agentpb.Claim, want string, effect func(was *durable
 		}
 		foreign = !made
 	}
-	claimed, err := st.ledger.Begin(c, foreign, parents)
+	claimed, err := st.ledger.Begin(c, foreign, want == durable.Directory, parents)
 	if err != nil {
 		return nil, err
 	}

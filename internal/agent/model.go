@@ -3,16 +3,15 @@ package agent
 import (
 	"context"
 	"errors"
-	"io/fs"
 
-	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
-	"github.com/llmhost/llmhost/internal/agent/digest"
 	"github.com/llmhost/llmhost/internal/agent/durable"
 	"github.com/llmhost/llmhost/internal/agent/fault"
 	"github.com/llmhost/llmhost/internal/agent/ledger"
+	"github.com/llmhost/llmhost/internal/agent/models"
+	"github.com/llmhost/llmhost/internal/modelfile"
 )
 
 // PutModel receives a model file.
@@ -75,11 +74,8 @@ func (st *state) receiveModel(stream grpc.ClientStreamingServer[agentpb.PutModel
 	if err := in.publish(name, want); err != nil {
 		return err
 	}
-	is, err := durable.InfoOf(in.file)
-	if err != nil {
-		return err
-	}
-	st.digests().Store(path, is.Identity, header.GetSha256())
+	in.file.Close()
+	models.Placed(stream.Context(), st.digests(), path, false, []modelfile.Entry{{SHA256: header.GetSha256()}})
 	return nil
 }
 
@@ -89,117 +85,66 @@ func incomingModel(name string) string { return "." + name + ".llmhost-part" }
 // setModelAttributes changes a model's attributes after making sure that it is the model that
 // is meant.
 func (st *state) setModelAttributes(ctx context.Context, path, sha256Hex string, want durable.Attributes) (changed bool, err error) {
-	d, name, err := durable.Parent(path)
-	if err != nil {
+	m, err := models.Look(ctx, st.digests(), path, models.Options{Remember: true})
+	switch {
+	case err != nil:
 		return false, err
-	}
-	defer d.Close()
-	f, is, err := d.OpenFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	case !m.Exists:
 		return false, fault.New(agentpb.Reason_DIGEST_MISMATCH, "%s is not on the host", path).With("path", path)
+	case m.SHA256 != sha256Hex:
+		return false, fault.New(agentpb.Reason_DIGEST_MISMATCH, "%s has the SHA-256 %s and not %s", path, m.SHA256, sha256Hex).With("path", path)
+	case m.Has(want):
+		return false, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	sum, known := st.digests().Find(path, is.Identity)
-	if !known {
-		if sum, _, err = digest.Of(ctx, f); err != nil {
-			return false, err
-		}
-	}
-	if sum != sha256Hex {
-		return false, fault.New(agentpb.Reason_DIGEST_MISMATCH, "%s has the SHA-256 %s and not %s", path, sum, sha256Hex).With("path", path)
-	}
-	if changed = !is.Matches(want); changed {
-		if err := want.SetOn(f); err != nil {
-			return false, err
-		}
-		if err := f.Sync(); err != nil {
-			return false, err
-		}
-		if is, err = durable.InfoOf(f); err != nil {
-			return false, err
-		}
-	}
-	st.digests().Store(path, is.Identity, sum)
-	return changed, nil
+	return true, models.Keep(ctx, st.digests(), path, func() error { return m.SetAttributes(ctx, want, nil) })
 }
 
-// ObserveModel describes a model. A file that nothing has touched since it was last hashed
-// isn't read again, unless that is asked for.
-func (s *Server) ObserveModel(ctx context.Context, req *agentpb.ObserveModelRequest) (*agentpb.ModelState, error) {
-	path := req.GetPath()
-	if err := validPath(path); err != nil {
-		return nil, err
+// removeModel removes a model, what has arrived of another version of it, and what is remembered
+// of it.
+func (s *Server) removeModel(ctx context.Context, st *state, e *ledger.Entry) (removal, error) {
+	want := durable.Regular
+	if e.Folder {
+		want = durable.Directory
 	}
-	st := s.use()
-	owned, err := s.owned(kindModel, path)
-	if err != nil {
-		return nil, err
-	}
-	resp := &agentpb.ModelState{Owned: owned}
-	d, name, err := durable.Parent(path)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-		return resp, nil
-	}
-	if err != nil {
-		return nil, fault.OfPath("look at", path, err)
-	}
-	defer d.Close()
-	is, err := d.Lstat(name)
-	if err != nil {
-		return nil, fault.OfPath("look at", path, err)
-	}
-	if is == nil {
-		return resp, nil
-	}
-	resp.Exists, resp.Size, resp.Mode = true, is.Size, is.Mode
-	if resp.Owner, resp.Group, err = s.names(is); err != nil {
-		return nil, err
-	}
-	if is.Type != durable.Regular { // whatever it is, it hasn't the digest of a model
-		return resp, nil
-	}
-	if !req.GetFull() {
-		if resp.Sha256, resp.FromCache = st.digests().Find(path, is.Identity); resp.FromCache {
-			return resp, nil
-		}
-	}
-	resp.Sha256, err = st.hashModel(ctx, d, name, path, owned != nil)
-	return resp, fault.OfPath("read", path, err)
-}
-
-// hashModel reads a model. The digest of one that llmhost has put there is remembered, if the
-// file was not changed meanwhile.
-func (st *state) hashModel(ctx context.Context, d *durable.Dir, name, path string, remember bool) (string, error) {
-	f, before, err := d.OpenFile(name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	sum, _, err := digest.Of(ctx, f)
-	if err != nil {
-		return "", err
-	}
-	after, err := durable.InfoOf(f)
-	if err != nil {
-		return "", err
-	}
-	if remember && before.Identity == after.Identity {
-		st.digests().Store(path, after.Identity, sum)
-	}
-	return sum, nil
-}
-
-// removeModel removes a model and what is remembered of it.
-func (s *Server) removeModel(_ context.Context, st *state, e *ledger.Entry) (removal, error) {
-	sweep := func(d *durable.Dir, name string) error { return sweepIncoming(d, incomingModel(name)) }
-	done, err := st.removePath(e, durable.Regular, sweep, func(d *durable.Dir, name string) (removal, error) {
-		return removal{removed: true}, d.Remove(name)
+	done, err := st.removePath(e, want, sweepModel, func(d *durable.Dir, name string) (removal, error) {
+		return removal{removed: true}, models.Keep(ctx, st.digests(), e.ID, func() error { return d.Discard(name) })
 	})
 	if err == nil {
 		st.digests().Forget(e.ID)
 	}
 	return done, err
+}
+
+// sweepModel removes what killed agents have left of a model. What a living one is receiving stays.
+func sweepModel(d *durable.Dir, name string) error {
+	d.Sweep(name)
+	part := models.PartName(name)
+	is, err := d.Lstat(part)
+	if err != nil || is == nil {
+		return err
+	}
+	if is.Type == durable.Regular { // as older versions have left it
+		return removeLeftover(d, part)
+	}
+	if is.Type != durable.Directory { // no agent has made anything else
+		return nil
+	}
+	return removePart(d, part)
+}
+
+// removePart removes the hidden folder of an upload that isn't going on.
+func removePart(d *durable.Dir, part string) error {
+	sub, err := d.OpenFolder(part)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	locked, err := sub.TryLock()
+	if err != nil {
+		return err
+	}
+	if !locked {
+		return errors.New("another agent is receiving it now")
+	}
+	return d.RemoveAll(part)
 }

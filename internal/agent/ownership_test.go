@@ -124,7 +124,7 @@ func TestInterruptedCreateIsContinued(t *testing.T) {
 	h := newHost(t)
 	path := h.path("config")
 	killed := ledger.Open(filepath.Join(h.stateDir(), "owned"))
-	if _, err := killed.Begin(claim("File", path), false, nil); err != nil {
+	if _, err := killed.Begin(claim("File", path), false, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	mustWrite(t, path, "half")
@@ -155,7 +155,7 @@ func TestRemovalTakesWhatAKilledAgentHasLeft(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
 			claim := claim(test.kind, h.path(test.id))
-			killed, err := ledger.Open(filepath.Join(h.stateDir(), "owned")).Begin(claim, false, nil)
+			killed, err := ledger.Open(filepath.Join(h.stateDir(), "owned")).Begin(claim, false, false, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

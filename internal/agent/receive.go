@@ -66,15 +66,6 @@ func openIncoming(d *durable.Dir, name string, size uint64) (*incoming, error) {
 	return in, nil
 }
 
-// sweepIncoming removes what a killed agent has left of a file that it was receiving.
-func sweepIncoming(d *durable.Dir, name string) error {
-	is, err := d.Lstat(name)
-	if err != nil || is == nil || is.Type != durable.Regular { // no agent has made anything else
-		return err
-	}
-	return removeLeftover(d, name)
-}
-
 func removeLeftover(d *durable.Dir, name string) error {
 	f, _, err := d.OpenFile(name)
 	if err != nil {

@@ -50,7 +50,7 @@ func (s *Server) PutUnit(ctx context.Context, req *agentpb.PutUnitRequest) (*age
 	if p.was, err = p.files.Load(p.name); err != nil {
 		return nil, fault.OfPath("read", systemd.UnitPath(p.name), err)
 	}
-	claimed, err := st.ledger.Begin(req.GetClaim(), p.exists(), nil)
+	claimed, err := st.ledger.Begin(req.GetClaim(), p.exists(), false, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func (s *Server) PutUser(ctx context.Context, req *agentpb.PutUserRequest) (*age
 	if err != nil {
 		return nil, err
 	}
-	claimed, err := st.ledger.Begin(req.GetClaim(), exists, nil)
+	claimed, err := st.ledger.Begin(req.GetClaim(), exists, false, nil)
 	if err != nil {
 		return nil, err
 	}

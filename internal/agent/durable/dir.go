@@ -205,7 +205,7 @@ func (d *Dir) Sweep(name string) {
 	entries, _ := folder.f.Readdirnames(-1)
 	for _, entry := range entries {
 		if strings.HasPrefix(entry, temporaryPrefix(name)) {
-			d.Remove(entry)
+			d.RemoveAll(entry)
 		}
 	}
 }

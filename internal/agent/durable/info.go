@@ -20,7 +20,9 @@ type Info struct {
 	Mode     uint32 // as in Attributes
 	UID, GID uint32
 	Size     uint64
-	Identity Identity
+	// Allocated is what it occupies on the disk, in bytes, and Links the number of its names.
+	Allocated, Links uint64
+	Identity         Identity
 }
 
 // Identity changes whenever the bytes of a file may have. The kernel sets the time of the last
@@ -72,6 +74,7 @@ func infoOf(st *unix.Stat_t) *Info {
 	}
 	return &Info{
 		Type: kind, Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, Size: uint64(st.Size),
+		Allocated: uint64(st.Blocks) * 512, Links: uint64(st.Nlink), // blocks are of 512 bytes, see stat(2)
 		Identity: Identity{
 			Device: uint64(st.Dev), Inode: st.Ino, Size: st.Size,
 			ModifiedNano: st.Mtim.Nano(), StatusChangeNano: st.Ctim.Nano(),

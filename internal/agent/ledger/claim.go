@@ -19,13 +19,13 @@ type Claimed struct {
 }
 
 // Begin checks a claim against the ledger and writes it down. exists says whether the thing is
-// on the host. parents are the folders that must be made for it.
+// on the host, folder whether it is one. parents are the folders that must be made for it.
 //
 // A claim of generation 0 is a create: it continues its owner's own entry with a new
 // generation, takes what is neither on the host nor in the ledger, and takes what exists only
 // with adopt. Any other generation is an update, which keeps the generation. An update of what
 // the ledger doesn't know is a create: the host was installed again.
-func (l *Ledger) Begin(c *agentpb.Claim, exists bool, parents []string) (*Claimed, error) {
+func (l *Ledger) Begin(c *agentpb.Claim, exists, folder bool, parents []string) (*Claimed, error) {
 	old, err := l.Find(c.GetKind(), c.GetId())
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func (l *Ledger) Begin(c *agentpb.Claim, exists bool, parents []string) (*Claime
 	if old == nil || c.GetGeneration() == 0 {
 		now.Generation = l.newerThan(now.Generation)
 	}
-	now.Complete = false
+	now.Complete, now.Folder = false, folder
 	for _, dir := range parents {
 		if !slices.Contains(now.CreatedParents, dir) {
 			now.CreatedParents = append(now.CreatedParents, dir)
