@@ -22,6 +22,7 @@ const (
 
 	tensorF32 = 0
 	tensorF16 = 1
+	tensorI8  = 24
 )
 
 type tensor struct {

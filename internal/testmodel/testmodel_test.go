@@ -110,6 +110,25 @@ func TestShards(t *testing.T) {
 	}
 }
 
+// Two files of the same noise differ in their headers alone.
+func TestNoise(t *testing.T) {
+	write := func(n Noise) []byte {
+		var b bytes.Buffer
+		if _, err := n.WriteTo(&b); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	const size = 64 << 10
+	plain, longer, other := write(Noise{Bytes: size}), write(Noise{Bytes: size, Template: strings.Repeat("x", 4096)}), write(Noise{Bytes: size, Seed: 1})
+	if len(longer) != len(plain)+4096 || !bytes.Equal(plain[len(plain)-size:], longer[len(longer)-size:]) {
+		t.Errorf("%d and %d bytes: a longer template does more than to move the noise", len(plain), len(longer))
+	}
+	if bytes.Equal(plain[len(plain)-size:], other[len(other)-size:]) {
+		t.Error("another seed gives the same noise")
+	}
+}
+
 func TestImpossibleSpecs(t *testing.T) {
 	for _, tt := range []struct {
 		name string
