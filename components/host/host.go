@@ -15,12 +15,13 @@ import (
 
 	"github.com/llmhost/llmhost/components/inference"
 	"github.com/llmhost/llmhost/internal/hostfile"
+	"github.com/llmhost/llmhost/internal/modelfile"
 	"github.com/llmhost/llmhost/internal/sdk/llmhost"
 )
 
 // The component's token and the names of its children are part of every URN, so they are never
-// changed. An engine, a model and a server have their name in the host file, a directory and a
-// file their path; these two have names of their own.
+// changed. An engine, a model and a server have their name in the host file, a companion is
+// MODEL/COMPANION, a directory and a file have their path; these two have names of their own.
 const (
 	inferenceHostToken = "llmhost:host:InferenceHost"
 	modelsGroupName    = "models-group"
@@ -35,19 +36,30 @@ type InferenceHost struct {
 	// Servers are the addresses of the model servers on the host, by name.
 	Servers pulumi.StringMapOutput `pulumi:"servers"`
 
+	token       pulumi.StringPtrInput
 	group       *llmhost.SystemUser
-	engines     map[string]pulumi.Resource // by digest
-	models      map[string]pulumi.Resource // by name
-	accounts    map[string]pulumi.Resource // that llmhost makes, by name
-	directories map[string]pulumi.Resource // by path
+	engines     map[string]pulumi.Resource   // by digest
+	models      map[string][]pulumi.Resource // with their companions, by name
+	accounts    map[string]pulumi.Resource   // that llmhost makes, by name
+	directories map[string]pulumi.Resource   // by path
 }
 
-// NewInferenceHost declares a host. Facts may be nil for a host that wasn't probed yet. The
-// provider that reaches the host comes by opts.
-func NewInferenceHost(ctx *pulumi.Context, h *hostfile.Host, facts *hostfile.Facts, opts ...pulumi.ResourceOption) (*InferenceHost, error) {
+// InferenceHostArgs is what a host is made of.
+type InferenceHostArgs struct {
+	Host *hostfile.Host
+	// Facts may be nil for a host that wasn't probed yet.
+	Facts *hostfile.Facts
+	// ModelToken opens private models on a hub; nil for none. It should be a secret.
+	ModelToken pulumi.StringPtrInput
+}
+
+// NewInferenceHost declares a host. The provider that reaches the host comes by opts.
+func NewInferenceHost(ctx *pulumi.Context, args InferenceHostArgs, opts ...pulumi.ResourceOption) (*InferenceHost, error) {
+	h := args.Host
 	c := &InferenceHost{
+		token:       args.ModelToken,
 		engines:     map[string]pulumi.Resource{},
-		models:      map[string]pulumi.Resource{},
+		models:      map[string][]pulumi.Resource{},
 		accounts:    map[string]pulumi.Resource{},
 		directories: map[string]pulumi.Resource{},
 	}
@@ -62,7 +74,7 @@ func NewInferenceHost(ctx *pulumi.Context, h *hostfile.Host, facts *hostfile.Fac
 	if err := c.declareEngines(ctx, h); err != nil {
 		return nil, err
 	}
-	if err := c.declareServers(ctx, h, facts); err != nil {
+	if err := c.declareServers(ctx, h, args.Facts); err != nil {
 		return nil, err
 	}
 	if err := c.declareDirectories(ctx, h); err != nil {
@@ -95,24 +107,70 @@ func (c *InferenceHost) declareModels(ctx *pulumi.Context, h *hostfile.Host) err
 		return fmt.Errorf("declare the models' folder %s: %w", h.ModelsPath, err)
 	}
 	for i := range h.Models {
-		m := &h.Models[i]
-		opts := []pulumi.ResourceOption{pulumi.Parent(c), pulumi.DependsOn([]pulumi.Resource{c.group, folder})}
-		if m.Retain {
-			opts = append(opts, pulumi.RetainOnDelete(true))
-		}
-		c.models[m.Name], err = llmhost.NewModel(ctx, m.Name, &llmhost.ModelArgs{
-			Path:   pulumi.String(h.ModelFile(m)),
-			Source: pulumi.String(m.Source.Text),
-			Sha256: pulumi.String(m.SHA256),
-			Mode:   pulumi.String("0640"),
-			Owner:  pulumi.String("root"),
-			Group:  pulumi.String(inference.ModelsGroup),
-		}, opts...)
-		if err != nil {
-			return fmt.Errorf("declare model %q: %w", m.Name, err)
+		if err := c.declareModel(ctx, h, &h.Models[i], folder); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// declareModel places a model and its companions, which are models of their own: each comes from
+// somewhere else and is verified by itself.
+func (c *InferenceHost) declareModel(ctx *pulumi.Context, h *hostfile.Host, m *hostfile.Model, folder pulumi.Resource) error {
+	opts := []pulumi.ResourceOption{pulumi.Parent(c), pulumi.DependsOn([]pulumi.Resource{c.group, folder})}
+	if m.Retain {
+		opts = append(opts, pulumi.RetainOnDelete(true))
+	}
+	args := c.modelArgs(h, m.Source, m.SHA256, m.Download)
+	args.Path, args.Folder = pulumi.String(h.ModelFile(m)), pulumi.Bool(m.Source.Folder)
+	args.AllowPickle = pulumi.Bool(m.AllowPickle)
+	if s := m.Signature; s != nil {
+		key, err := os.ReadFile(s.Key)
+		if err != nil {
+			return fmt.Errorf("%s: model %q: read the key that must have signed it: %w", s.At("key"), m.Name, err)
+		}
+		args.PublicKey = pulumi.String(key)
+		if s.File != "" {
+			args.Signature = pulumi.String(s.File)
+		}
+	}
+	model, err := llmhost.NewModel(ctx, m.Name, args, opts...)
+	if err != nil {
+		return fmt.Errorf("declare model %q: %w", m.Name, err)
+	}
+	c.models[m.Name] = []pulumi.Resource{model}
+	for i := range m.Companions {
+		companion := &m.Companions[i]
+		args := c.modelArgs(h, companion.Source, companion.SHA256, m.Download)
+		args.Path = pulumi.String(h.CompanionFile(m, companion))
+		placed, err := llmhost.NewModel(ctx, m.Name+"/"+companion.Name, args, opts...)
+		if err != nil {
+			return fmt.Errorf("declare companion %q of model %q: %w", companion.Name, m.Name, err)
+		}
+		c.models[m.Name] = append(c.models[m.Name], placed)
+	}
+	return nil
+}
+
+// modelArgs are what a model and a companion have in common. What is on the host already is
+// taken over, and so stays there when it is no longer declared.
+func (c *InferenceHost) modelArgs(h *hostfile.Host, source modelfile.Source, sha256, download string) *llmhost.ModelArgs {
+	args := &llmhost.ModelArgs{
+		Source: pulumi.String(source.Text),
+		Sha256: pulumi.String(sha256),
+		Mode:   pulumi.String("0640"),
+		Owner:  pulumi.String("root"),
+		Group:  pulumi.String(inference.ModelsGroup),
+	}
+	switch source.Kind {
+	case modelfile.Host:
+		args.Adopt = pulumi.Bool(true)
+	case modelfile.HTTPS, modelfile.Hub:
+		args.Download = pulumi.String(download)
+		args.Hub = pulumi.String(h.Hub)
+		args.Token = c.token
+	}
+	return args
 }
 
 // declareEngines places each archive once: two engine blocks with one digest are one folder on
@@ -144,7 +202,7 @@ func (c *InferenceHost) declareServers(ctx *pulumi.Context, h *hostfile.Host, fa
 		}
 		m, err := inference.NewModelServer(ctx, server.Name, inference.ModelServerArgs{
 			Server: s,
-			Needs:  []pulumi.Resource{c.group, c.engines[s.Engine.SHA256], c.models[s.Model.Name]},
+			Needs:  append([]pulumi.Resource{c.group, c.engines[s.Engine.SHA256]}, c.models[s.Model.Name]...),
 		}, pulumi.Parent(c))
 		if err != nil {
 			return err

@@ -32,11 +32,12 @@ func parse(t *testing.T, file string) *hostfile.Host {
 func declare(t *testing.T, h *hostfile.Host) ([]render.Resource, error) {
 	t.Helper()
 	return render.Program(func(ctx *pulumi.Context) error {
+		token := pulumi.ToSecret(pulumi.String("hf_token")).(pulumi.StringOutput).ToStringPtrOutput()
 		provider, err := llmhost.NewProvider(ctx, h.Name, &llmhost.ProviderArgs{HostId: pulumi.String(h.Name), Local: pulumi.Bool(true)})
 		if err != nil {
 			return err
 		}
-		_, err = NewInferenceHost(ctx, h, nil, pulumi.Providers(provider))
+		_, err = NewInferenceHost(ctx, InferenceHostArgs{Host: h, ModelToken: token}, pulumi.Providers(provider))
 		return err
 	}, t.TempDir(), "llmhost", h.Name)
 }

@@ -8,8 +8,11 @@ package inference
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
+	"strings"
 
+	"github.com/llmhost/llmhost/components/systemd"
 	"github.com/llmhost/llmhost/internal/hostfile"
 )
 
@@ -28,9 +31,18 @@ type LlamaServer struct {
 	Server   hostfile.Server
 	Engine   hostfile.Engine
 	Model    hostfile.Model
-	File     string // the model's path on the host
+	File     string // the model's file or folder on the host
+	Entry    string // the file in it that the server is started with
 	Timezone string
 	GPU      *GPU // nil: the server uses none and can reach none
+	// Companions are the files on the host that the server loads with the model.
+	Companions []Companion
+}
+
+// Companion is a further file of a model.
+type Companion struct {
+	hostfile.Companion
+	File string // on the host
 }
 
 // NewLlamaServer gathers what a server of a host needs. Facts may be nil for a host that wasn't
@@ -47,7 +59,12 @@ func NewLlamaServer(host *hostfile.Host, facts *hostfile.Facts, server hostfile.
 		Engine:   *engine,
 		Model:    *model,
 		File:     host.ModelFile(model),
+		Entry:    host.ModelEntry(model),
 		Timezone: host.Timezone,
+	}
+	for i := range model.Companions {
+		c := &model.Companions[i]
+		s.Companions = append(s.Companions, Companion{*c, host.CompanionFile(model, c)})
 	}
 	if server.GPULayers > 0 {
 		gpu, err := newGPU(host, facts)
@@ -69,9 +86,10 @@ func (s *LlamaServer) Root() string { return path.Join(EnginesRoot, s.Engine.SHA
 func (s *LlamaServer) Args() []string {
 	args := []string{
 		path.Join("/", s.Engine.Executable),
-		"-m", s.modelInside(),
+		"-m", s.entryInside(),
 		"--alias", s.Model.Name,
 	}
+	args = append(args, s.companionArgs()...)
 	if s.Server.Listen.Unix {
 		args = append(args, "--host", s.Server.Socket())
 	} else {
@@ -100,7 +118,11 @@ func (s *LlamaServer) Address() string {
 // holds the old bytes. They are plain text from the host file and never outputs of resources,
 // which would be unknown in a preview.
 func (s *LlamaServer) RestartOn() map[string]string {
-	return map[string]string{"engine": s.Engine.SHA256, "model": s.Model.SHA256}
+	digests := map[string]string{"engine": s.Engine.SHA256, "model": s.Model.SHA256}
+	for _, c := range s.Companions {
+		digests["companion "+c.Name] = c.SHA256
+	}
+	return digests
 }
 
 // Readiness is how a deployment finds out that the server works.
@@ -115,5 +137,54 @@ func (s *LlamaServer) Readiness() Readiness {
 	return Readiness{Address: s.Address(), Model: s.Model.Name, TimeoutSeconds: int(s.Server.ReadyTimeout.Seconds())}
 }
 
-// modelInside is the model's path in the sandbox.
-func (s *LlamaServer) modelInside() string { return path.Join(modelsInside, path.Base(s.File)) }
+// companionArgs load the companions. There is one projector and one draft model; adapters are
+// one argument, since llama-server no longer takes several.
+func (s *LlamaServer) companionArgs() []string {
+	var args, adapters []string
+	for _, c := range s.Companions {
+		switch c.Kind {
+		case hostfile.MMProj:
+			args = append(args, "--mmproj", s.companionInside(c))
+		case hostfile.Draft:
+			args = append(args, "--model-draft", s.companionInside(c))
+		case hostfile.LoRA:
+			adapters = append(adapters, s.companionInside(c))
+		}
+	}
+	if len(adapters) > 0 {
+		args = append(args, "--lora", strings.Join(adapters, ","))
+	}
+	return args
+}
+
+// drafts tells whether a small model guesses ahead.
+func (s *LlamaServer) drafts() bool {
+	return slices.ContainsFunc(s.Companions, func(c Companion) bool { return c.Kind == hostfile.Draft })
+}
+
+// modelInside is the path of the model's file or folder in the sandbox. It follows from the
+// model's name, wherever the model is on the host.
+func (s *LlamaServer) modelInside() string {
+	if s.Model.Source.Folder {
+		return path.Join(modelsInside, s.Model.Name)
+	}
+	return path.Join(modelsInside, s.Model.Name+".gguf")
+}
+
+// entryInside is the path in the sandbox of the file that the server is started with.
+func (s *LlamaServer) entryInside() string {
+	return s.modelInside() + strings.TrimPrefix(s.Entry, s.File)
+}
+
+func (s *LlamaServer) companionInside(c Companion) string {
+	return path.Join(modelsInside, s.Model.Name+"."+c.Name+".gguf")
+}
+
+// modelBinds are what the server has in its models folder: its model and the companions.
+func (s *LlamaServer) modelBinds() systemd.Binds {
+	binds := systemd.Binds{{Source: s.File, Target: s.modelInside()}}
+	for _, c := range s.Companions {
+		binds = append(binds, systemd.Bind{Source: c.File, Target: s.companionInside(c)})
+	}
+	return binds
+}

@@ -59,10 +59,8 @@ func (s *LlamaServer) Unit() systemd.Unit {
 				// writable: a way to other processes, and memory beyond /tmp's limit.
 				{Path: "/dev/shm", Options: []string{"size=64M", "mode=1777", "nodev", "nosuid", "noexec"}},
 			},
-			BindReadOnlyPaths: systemd.Binds{
-				{Source: s.File, Target: s.modelInside()},
-				{Source: "/usr/share/zoneinfo", Target: zoneInfoInside, Optional: true},
-			},
+			BindReadOnlyPaths: append(s.modelBinds(),
+				systemd.Bind{Source: "/usr/share/zoneinfo", Target: zoneInfoInside, Optional: true}),
 			ProtectSystem: "strict",
 			ProtectHome:   "yes",
 			PrivateMounts: systemd.Yes,
@@ -116,7 +114,7 @@ func (s *LlamaServer) Unit() systemd.Unit {
 // environment holds what isn't worth an argument, and options of llama-server that older ones
 // don't have: an unknown variable is ignored, where an unknown argument ends the server.
 func (s *LlamaServer) environment() systemd.Environment {
-	return systemd.Environment{
+	environment := systemd.Environment{
 		"TZ":    s.Timezone,
 		"TZDIR": zoneInfoInside,
 		// By default any web page that is open in a browser on the same machine may read the
@@ -127,6 +125,11 @@ func (s *LlamaServer) environment() systemd.Environment {
 		// A model is what was placed and verified, and never something to download.
 		"LLAMA_ARG_OFFLINE": "true",
 	}
+	if s.drafts() {
+		// Newer versions load a draft model and leave it idle otherwise.
+		environment["LLAMA_ARG_SPEC_TYPE"] = "draft-simple"
+	}
+	return environment
 }
 
 // openNetwork lets clients in, and the server not out.

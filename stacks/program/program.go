@@ -35,13 +35,30 @@ func Run(ctx *pulumi.Context) error {
 	if err != nil {
 		return fmt.Errorf("declare the connection to host %q: %w", h.Name, err)
 	}
-	component, err := host.NewInferenceHost(ctx, h, facts, pulumi.Providers(provider))
+	token, err := modelToken(ctx)
+	if err != nil {
+		return err
+	}
+	component, err := host.NewInferenceHost(ctx, host.InferenceHostArgs{Host: h, Facts: facts, ModelToken: token}, pulumi.Providers(provider))
 	if err != nil {
 		return err
 	}
 	ctx.Export("host", pulumi.String(h.Name))
 	ctx.Export("servers", component.Servers)
 	return nil
+}
+
+// modelToken is the stack's secret that opens private models on a hub, nil if it has none.
+func modelToken(ctx *pulumi.Context) (pulumi.StringPtrInput, error) {
+	const key = "llmhost:modelToken"
+	token, ok := ctx.GetConfig(key)
+	if !ok || token == "" {
+		return nil, nil
+	}
+	if !ctx.IsConfigSecret(key) {
+		return nil, fmt.Errorf("%s is in clear in the stack's settings: set it again with llmhost config set --secret %s, and revoke the one that others may have read", key, key)
+	}
+	return pulumi.ToSecret(pulumi.StringPtr(token)).(pulumi.StringPtrOutput), nil
 }
 
 // projectRoot is the nearest folder at or above dir that holds Pulumi.yaml. The pulumi CLI and

@@ -26,6 +26,34 @@ host "full" {
     sha256 = "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
   }
 
+  model "seeing" {
+    source = "hf://example/seeing-gguf@0123456789abcdef0123456789abcdef01234567/seeing-00001-of-00002.gguf"
+    sha256 = "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"
+    retain = true
+
+    signature {
+      key  = "models.pub"
+      file = "/home/me/models/seeing.sig"
+    }
+
+    companion "eyes" {
+      kind   = "mmproj"
+      source = "https://models.example.org/eyes.gguf"
+      sha256 = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"
+    }
+  }
+
+  model "there" {
+    source = "host:/data/there.gguf"
+    sha256 = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
+  }
+
+  server "sees" {
+    engine = "stable"
+    model  = "seeing"
+    memory = "8GiB"
+  }
+
   server "chat" {
     engine = "stable"
     model  = "large"

@@ -34,4 +34,50 @@ host "vps" {
     listen = "[::1]:8003"
     memory = "1GiB"
   }
+
+  model "seeing" {
+    source = "hf://example/seeing-gguf@0123456789abcdef0123456789abcdef01234567/q4/seeing-00001-of-00002.gguf"
+    sha256 = "1111111111111111111111111111111111111111111111111111111111111111"
+
+    companion "eyes" {
+      kind   = "mmproj"
+      source = "/home/me/models/eyes.gguf"
+      sha256 = "2222222222222222222222222222222222222222222222222222222222222222"
+    }
+
+    companion "tone" {
+      kind   = "lora"
+      source = "host:/data/adapters/tone.gguf"
+      sha256 = "3333333333333333333333333333333333333333333333333333333333333333"
+    }
+
+    companion "law" {
+      kind   = "lora"
+      source = "/home/me/models/law.gguf"
+      sha256 = "4444444444444444444444444444444444444444444444444444444444444444"
+    }
+
+    companion "small" {
+      kind   = "draft"
+      source = "/home/me/models/small.gguf"
+      sha256 = "5555555555555555555555555555555555555555555555555555555555555555"
+    }
+  }
+
+  server "sees" {
+    engine = "small"
+    model  = "seeing"
+    memory = "8GiB"
+  }
+
+  model "there" {
+    source = "host:/data/there/x-00001-of-00003.gguf"
+    sha256 = "6666666666666666666666666666666666666666666666666666666666666666"
+  }
+
+  server "in-place" {
+    engine = "small"
+    model  = "there"
+    memory = "8GiB"
+  }
 }
