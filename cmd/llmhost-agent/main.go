@@ -1,52 +1,121 @@
-// Command llmhost-agent is what llmhost runs on a host. It is started over SSH by llmhost
-// itself, says that it is ready and which protocol it speaks, and then speaks it over its
-// standard input and output. It takes no arguments from users.
+// Command llmhost-agent is what llmhost runs on a host.
+//
+// Without arguments it is started over SSH by llmhost itself, says that it is ready and which
+// protocol it speaks, and then speaks it over its standard input and output. With arguments it is
+// one of the checks that the host's own units run when llmhost isn't connected.
 package main
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/llmhost/llmhost/internal/agent"
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/agent/watch"
+	"github.com/llmhost/llmhost/internal/checkrecord"
 	"github.com/llmhost/llmhost/internal/version"
 )
 
+const usage = `llmhost-agent is started by llmhost, and by units on a host for one of these:
+
+  llmhost-agent check RECORD...
+        look at models before a server starts; reads one only if the host doesn't remember it
+  llmhost-agent verify [--max-age DURATION] RECORD|FOLDER...
+        read models from beginning to end, but those that were found good within the duration
+  llmhost-agent readable PATH...
+        open files and all files of folders, as the user who runs it
+  llmhost-agent --version
+
+A RECORD is a file in ` + checkrecord.Folder + `. The exit status is 1 when something is
+not as it should be, and 2 when the arguments are wrong.
+`
+
 func main() {
-	switch args := os.Args[1:]; {
-	case len(args) == 0:
-	case len(args) == 1 && args[0] == "--version":
-		fmt.Println("llmhost-agent", version.Version)
-		return
-	default:
-		fmt.Fprintln(os.Stderr, "llmhost-agent is started by llmhost and takes no arguments but --version")
+	err := run(os.Args[1:])
+	var wrong usageError
+	switch {
+	case err == nil:
+	case errors.As(err, &wrong):
+		fmt.Fprintf(os.Stderr, "llmhost-agent: %s\n\n%s", wrong, usage)
 		os.Exit(2)
-	}
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "llmhost-agent:", err)
+	default:
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintln(os.Stderr, "llmhost-agent:", line)
+		}
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	// A broken connection must not kill the agent in the middle of a change.
-	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
+// usageError is a fault of the arguments.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+func run(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	if len(args) == 0 {
+		return serve(ctx)
+	}
+	mode, args := args[0], args[1:]
+	flags := flag.NewFlagSet(mode, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	var maxAge time.Duration
+	switch mode {
+	case "--version":
+		fmt.Println("llmhost-agent", version.Version)
+		return nil
+	case "--help", "-h":
+		fmt.Print(usage)
+		return nil
+	case "verify":
+		flags.DurationVar(&maxAge, "max-age", 0, "")
+	case "check", "readable":
+	default:
+		return usageError(fmt.Sprintf("there is no %q", mode))
+	}
+	if err := flags.Parse(args); err != nil {
+		return usageError(err.Error())
+	}
+	if flags.NArg() == 0 {
+		return usageError(mode + " needs to be told what")
+	}
+	w := watch.Watcher{Models: agent.NewServer(options()), Metrics: filepath.Join(agent.DefaultStateDir, "metrics"), Out: os.Stdout}
+	switch mode {
+	case "check":
+		return w.Check(ctx, flags.Args())
+	case "verify":
+		return w.Verify(ctx, flags.Args(), maxAge)
+	default:
+		return watch.Readable(flags.Args())
+	}
+}
+
+func options() agent.Options {
+	return agent.Options{
+		Version: version.Version,
+		Log:     slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+}
+
+// serve is the agent at the other end of llmhost's connection.
+func serve(ctx context.Context) error {
+	// A broken connection must not kill the agent in the middle of a change.
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
 	if _, err := fmt.Printf("llmhost-agent-ready %d\n", agentpb.Protocol); err != nil {
 		return err
 	}
-	err := agent.Serve(ctx, stdio{os.Stdin, os.Stdout}, agent.Options{
-		Version:  version.Version,
-		StateDir: os.Getenv("LLMHOST_STATE_DIR"), // the start script's choice
-		Log:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	})
+	err := agent.Serve(ctx, stdio{os.Stdin, os.Stdout}, options())
 	if errors.Is(err, context.Canceled) { // ended by a signal
 		return nil
 	}

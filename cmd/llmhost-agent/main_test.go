@@ -35,10 +35,35 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-func TestOtherArgumentsAreRefused(t *testing.T) {
-	out, err := command("serve", "--root=/").CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "no arguments") {
-		t.Errorf("%q, %v", out, err)
+func TestWrongArgumentsAreRefused(t *testing.T) {
+	for want, args := range map[string][]string{
+		`there is no "serve"`: {"serve", "--root=/"},
+		"needs to be told":    {"check"},
+		"max-age":             {"verify", "--max-age", "soon", "/etc"},
+		"not defined":         {"readable", "--force", "/etc"},
+	} {
+		cmd := command(args...)
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), want) || !strings.Contains(string(out), "llmhost-agent check RECORD") {
+			t.Errorf("%q: %v, %q; it should say %q and show the usage", args, cmd.ProcessState, out, want)
+		}
+	}
+}
+
+func TestChecksThatFail(t *testing.T) {
+	for _, mode := range []string{"check", "readable"} {
+		cmd := command(mode, "/nowhere/a", "/nowhere/b")
+		out, _ := cmd.CombinedOutput()
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		if cmd.ProcessState.ExitCode() != 1 || len(lines) != 2 || !strings.HasPrefix(lines[0], "llmhost-agent: ") || !strings.Contains(lines[1], "/nowhere/b") {
+			t.Errorf("%s: %v, %q", mode, cmd.ProcessState, out)
+		}
+	}
+}
+
+func TestReadableFiles(t *testing.T) {
+	if out, err := command("readable", os.Args[0]).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v, %q", err, out)
 	}
 }
 
