@@ -100,6 +100,9 @@ func (d *download) connect() error {
 
 // accept takes an answer as the body, if it is the right part of the right file.
 func (d *download) accept(a *answer) error {
+	if a.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		return d.changed("it has no byte %d any more", d.at)
+	}
 	if err := d.checkContent(a); err != nil {
 		return err
 	}
@@ -124,8 +127,6 @@ func (d *download) accept(a *answer) error {
 		}
 		d.body, d.end = a.body, uint64(r.last)+1
 		return nil
-	case http.StatusRequestedRangeNotSatisfiable:
-		return d.changed("it has no byte %d any more", d.at)
 	}
 	return d.fail("the server answers %s", a.Status)
 }
