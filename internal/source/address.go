@@ -35,7 +35,7 @@ func Addresses(ctx context.Context, list []Address) (transfer.Source, error) {
 // addressesOf are the addresses that an https source stands for.
 func addressesOf(s modelfile.Source, o Options) ([]Address, error) {
 	if !s.Folder {
-		return []Address{{URL: s.URL, Token: o.Token}}, nil
+		return []Address{{URL: s.URL, Token: o.tokenFor(s.URL)}}, nil
 	}
 	shard, ok := s.Shard()
 	u, err := url.Parse(s.URL)
@@ -46,7 +46,7 @@ func addressesOf(s modelfile.Source, o Options) ([]Address, error) {
 	for _, name := range shard.All() {
 		at := *u
 		at.Path, at.RawPath = path.Join(path.Dir(u.Path), name), ""
-		list = append(list, Address{Name: name, URL: at.String(), Token: o.Token})
+		list = append(list, Address{Name: name, URL: at.String(), Token: o.tokenFor(s.URL)})
 	}
 	return list, nil
 }

@@ -41,6 +41,13 @@ func openHost(ctx context.Context, s modelfile.Source, o Options) (transfer.Sour
 	return out, nil
 }
 
+// OnHost opens a model on a host that is connected already, which stays so. Its digests are the
+// ones that its agent says.
+func OnHost(ctx context.Context, host Host, path string, folder bool) (transfer.Source, error) {
+	out := &models{host: host, text: path, connection: io.NopCloser(nil)}
+	return out, out.add(ctx, "", path, folder)
+}
+
 // models is a model on another host.
 type models struct {
 	host       Host

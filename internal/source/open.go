@@ -11,8 +11,8 @@ import (
 
 // Options are what opening a source may need.
 type Options struct {
-	// Token is a secret for private addresses and repositories. It is sent as a bearer token, only
-	// to the source's own host, and only after that host has refused an answer without one.
+	// Token is a secret for the hub's private repositories. It is sent as a bearer token, to the hub
+	// alone, also for an https source there, and only after the hub has refused an answer without.
 	Token string
 	// Hub is the address of the hub that hf:// stands for; empty: DefaultHub.
 	Hub string
