@@ -118,7 +118,7 @@ func (c *modelSign) sign(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	text, err := signing.Sign(cmd.Context(), filepath.Base(path), files, key)
+	text, err := signing.Sign(filepath.Base(path), files, key)
 	if err != nil {
 		return fmt.Errorf("sign %s: %w", path, err)
 	}
@@ -146,7 +146,7 @@ func (c *modelSign) verify(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return fmt.Errorf("read the signature: %w", err)
 	}
-	statement, err := signing.Verify(cmd.Context(), bundle, key)
+	statement, err := signing.Verify(bundle, key)
 	if err != nil {
 		return fmt.Errorf("the signature %s: %w", c.signature(path), err)
 	}

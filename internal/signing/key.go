@@ -1,8 +1,6 @@
 package signing
 
 import (
-	"context"
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -14,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"github.com/youmark/pkcs8"
 )
 
@@ -131,38 +128,4 @@ func hashOf(key *ecdsa.PublicKey) (func([]byte) []byte, error) {
 	default:
 		return nil, fmt.Errorf("its curve is %s; model signatures use P-256, P-384 and P-521", key.Curve.Params().Name)
 	}
-}
-
-// signerKey signs for dsse.
-type signerKey struct{ key *ecdsa.PrivateKey }
-
-var _ dsse.Signer = signerKey{}
-
-func (k signerKey) KeyID() (string, error) { return "", nil }
-
-func (k signerKey) Sign(_ context.Context, data []byte) ([]byte, error) {
-	hash, err := hashOf(&k.key.PublicKey)
-	if err != nil {
-		return nil, err
-	}
-	return ecdsa.SignASN1(rand.Reader, k.key, hash(data))
-}
-
-// verifierKey verifies for dsse.
-type verifierKey struct{ key *ecdsa.PublicKey }
-
-var _ dsse.Verifier = verifierKey{}
-
-func (k verifierKey) KeyID() (string, error)   { return "", nil }
-func (k verifierKey) Public() crypto.PublicKey { return k.key }
-
-func (k verifierKey) Verify(_ context.Context, data, sig []byte) error {
-	hash, err := hashOf(k.key)
-	if err != nil {
-		return err
-	}
-	if !ecdsa.VerifyASN1(k.key, hash(data), sig) {
-		return ErrSignature
-	}
-	return nil
 }

@@ -12,7 +12,6 @@ package signing
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"encoding/hex"
@@ -24,8 +23,6 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 )
 
 // Names of the format, from the specification.
@@ -72,9 +69,9 @@ type Statement struct {
 var ignored = []string{".git", ".gitattributes", ".github", ".gitignore"}
 
 type bundle struct {
-	MediaType string         `json:"mediaType"`
-	Material  material       `json:"verificationMaterial"`
-	Envelope  *dsse.Envelope `json:"dsseEnvelope"`
+	MediaType string    `json:"mediaType"`
+	Material  material  `json:"verificationMaterial"`
+	Envelope  *envelope `json:"dsseEnvelope"`
 }
 
 type material struct {
@@ -119,7 +116,7 @@ type serialization struct {
 
 // Sign returns the bundle that vouches for a model's files. Name is the base name of the
 // model's file or folder. Files that the format leaves out (.git and the like) are left out.
-func Sign(ctx context.Context, name string, files []File, key *ecdsa.PrivateKey) ([]byte, error) {
+func Sign(name string, files []File, key *ecdsa.PrivateKey) ([]byte, error) {
 	fingerprint, err := Fingerprint(&key.PublicKey)
 	if err != nil {
 		return nil, err
@@ -150,18 +147,14 @@ func Sign(ctx context.Context, name string, files []File, key *ecdsa.PrivateKey)
 	if err != nil {
 		return nil, fmt.Errorf("write the statement: %w", err)
 	}
-	signer, err := dsse.NewEnvelopeSigner(signerKey{key})
+	sealed, err := seal(payloadType, payload, key)
 	if err != nil {
-		return nil, fmt.Errorf("sign: %w", err)
-	}
-	envelope, err := signer.SignPayload(ctx, payloadType, payload)
-	if err != nil {
-		return nil, fmt.Errorf("sign: %w", err)
+		return nil, err
 	}
 	text, err := json.MarshalIndent(bundle{
 		MediaType: mediaType,
 		Material:  material{PublicKey: &publicKey{Hint: fingerprint}},
-		Envelope:  envelope,
+		Envelope:  sealed,
 	}, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("write the bundle: %w", err)
@@ -171,7 +164,7 @@ func Sign(ctx context.Context, name string, files []File, key *ecdsa.PrivateKey)
 
 // Verify checks that a bundle was signed with the private half of key, and returns what it
 // vouches for. Errors are ErrSignature, or ErrUnsupported for a method that needs an authority.
-func Verify(ctx context.Context, text []byte, key *ecdsa.PublicKey) (*Statement, error) {
+func Verify(text []byte, key *ecdsa.PublicKey) (*Statement, error) {
 	if len(text) > MaxBundle {
 		return nil, fmt.Errorf("%w: it has more than %d bytes", ErrSignature, MaxBundle)
 	}
@@ -199,16 +192,8 @@ func Verify(ctx context.Context, text []byte, key *ecdsa.PublicKey) (*Statement,
 	if hint := b.Material.PublicKey.Hint; hint != "" && hint != fingerprint {
 		return nil, fmt.Errorf("%w: it was made with the key %s, and %s is the one that is trusted", ErrSignature, short(hint), short(fingerprint))
 	}
-	// OMS doesn't use the envelope's key id, and a signer may have put anything there.
-	for i := range b.Envelope.Signatures {
-		b.Envelope.Signatures[i].KeyID = ""
-	}
-	verifier, err := dsse.NewEnvelopeVerifier(verifierKey{key})
-	if err != nil {
-		return nil, fmt.Errorf("verify: %w", err)
-	}
-	_, payload, err := verifier.VerifyAndDecode(ctx, b.Envelope)
-	if err != nil {
+	payload, ok := b.Envelope.open(key)
+	if !ok {
 		return nil, fmt.Errorf("%w: it was not made with the key %s, or what it signs was changed", ErrSignature, short(fingerprint))
 	}
 	return read(payload)

@@ -1,7 +1,6 @@
 package signing
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -30,7 +29,7 @@ func newKey(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
 
 func signed(t testing.TB, key *ecdsa.PrivateKey, files []File) []byte {
 	t.Helper()
-	text, err := Sign(context.Background(), "llama", files, key)
+	text, err := Sign("llama", files, key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +40,7 @@ func TestASignedModelIsVerified(t *testing.T) {
 	for name, curve := range map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()} {
 		t.Run(name, func(t *testing.T) {
 			key := newKey(t, curve)
-			s, err := Verify(context.Background(), signed(t, key, folder), &key.PublicKey)
+			s, err := Verify(signed(t, key, folder), &key.PublicKey)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,7 +59,7 @@ func TestASignedModelIsVerified(t *testing.T) {
 
 func TestAnotherModelIsNotTheSignedOne(t *testing.T) {
 	key := newKey(t, elliptic.P256())
-	s, err := Verify(context.Background(), signed(t, key, folder), &key.PublicKey)
+	s, err := Verify(signed(t, key, folder), &key.PublicKey)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +83,7 @@ func TestAnotherModelIsNotTheSignedOne(t *testing.T) {
 func TestWhatTheFormatLeavesOutIsNotSigned(t *testing.T) {
 	key := newKey(t, elliptic.P256())
 	with := append([]File{{".gitattributes", digestA}, {".git/config", digestA}}, folder...)
-	s, err := Verify(context.Background(), signed(t, key, with), &key.PublicKey)
+	s, err := Verify(signed(t, key, with), &key.PublicKey)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,14 +148,14 @@ func TestABadSignatureIsRefused(t *testing.T) {
 			return text
 		}(),
 	} {
-		if _, err := Verify(context.Background(), text, &key.PublicKey); !errors.Is(err, ErrSignature) {
+		if _, err := Verify(text, &key.PublicKey); !errors.Is(err, ErrSignature) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	certificate := change(func(b map[string]any) {
 		b["verificationMaterial"] = map[string]any{"certificate": map[string]any{"rawBytes": ""}}
 	})
-	if _, err := Verify(context.Background(), certificate, &key.PublicKey); !errors.Is(err, ErrUnsupported) {
+	if _, err := Verify(certificate, &key.PublicKey); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("a certificate's: %v", err)
 	}
 }
@@ -187,7 +186,7 @@ func TestWhatCannotBeSigned(t *testing.T) {
 		"no digest":            {{"x", ""}},
 		"not UTF-8":            {{"\xff", digestA}},
 	} {
-		if _, err := Sign(context.Background(), "m", files, key); err == nil {
+		if _, err := Sign("m", files, key); err == nil {
 			t.Errorf("%s: it was signed", name)
 		}
 	}
@@ -238,7 +237,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add(good)
 	f.Add([]byte(`{"mediaType":"application/vnd.dev.sigstore.bundle","verificationMaterial":{"publicKey":{}},"dsseEnvelope":{"payloadType":"application/vnd.in-toto+json","signatures":[{"sig":""}]}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		s, err := Verify(context.Background(), text, &key.PublicKey)
+		s, err := Verify(text, &key.PublicKey)
 		if err == nil && s.CoversFolder(folder, "") != nil {
 			t.Errorf("something that was never signed is good: %s", text)
 		}

@@ -9,7 +9,6 @@
 package main
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -152,7 +151,7 @@ func (c *testCase) run(root, dir string) error {
 	if err != nil {
 		return err
 	}
-	statement, err := signing.Verify(context.Background(), bundle, public)
+	statement, err := signing.Verify(bundle, public)
 	if err != nil {
 		return err
 	}
@@ -182,7 +181,7 @@ func (c *testCase) sign(root, model string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return signing.Sign(context.Background(), filepath.Base(model), files, key)
+	return signing.Sign(filepath.Base(model), files, key)
 }
 
 func (c *testCase) modify(model string) error {
