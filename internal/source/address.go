@@ -9,7 +9,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -23,7 +22,9 @@ import (
 type Address struct {
 	Name  string // in the model; empty when the model is a single file
 	URL   string
-	Token string // a secret, see Options.Token
+	Token string // a secret, sent to the URL's own host and nowhere else, once it is asked for
+
+	hub string // the host that the token is for instead, if there is one
 }
 
 // Addresses opens files at addresses, sorted by name, as a source. No proxy is used. Each is asked
@@ -34,19 +35,32 @@ func Addresses(ctx context.Context, list []Address) (transfer.Source, error) {
 
 // addressesOf are the addresses that an https source stands for.
 func addressesOf(s modelfile.Source, o Options) ([]Address, error) {
+	w, err := parseAddress(s.URL, "")
+	if err != nil {
+		return nil, err
+	}
+	hub, err := hubAddress(o)
+	if err != nil {
+		return nil, err
+	}
+	one := Address{URL: s.URL, Token: o.Token}
+	if origin(w.url) != origin(hub.url) && o.Token != "" {
+		one.Token, one.hub = "", hub.url.Host
+	}
 	if !s.Folder {
-		return []Address{{URL: s.URL, Token: o.tokenFor(s.URL)}}, nil
+		return []Address{one}, nil
 	}
 	shard, ok := s.Shard()
-	u, err := url.Parse(s.URL)
-	if err != nil || !ok {
+	if !ok {
 		return nil, fmt.Errorf("the source %s names neither a .gguf file nor a shard", s.Text)
 	}
 	var list []Address
 	for _, name := range shard.All() {
-		at := *u
-		at.Path, at.RawPath = path.Join(path.Dir(u.Path), name), ""
-		list = append(list, Address{Name: name, URL: at.String(), Token: o.tokenFor(s.URL)})
+		at := *w.url
+		at.Path, at.RawPath = path.Join(path.Dir(at.Path), name), ""
+		a := one
+		a.Name, a.URL = name, at.String()
+		list = append(list, a)
 	}
 	return list, nil
 }
@@ -79,6 +93,7 @@ func openAddresses(ctx context.Context, c *client, list []Address) (transfer.Sou
 		if err != nil {
 			return nil, err
 		}
+		w.hub = a.hub
 		var size uint64
 		var sum string
 		f := remoteFile{where: w}
@@ -153,11 +168,7 @@ func (w where) checkContent(a *answer) error {
 	kind, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	page := kind == "text/html" || kind == "application/xhtml+xml"
 	if page && a.StatusCode/100 == 2 && !slices.Contains([]string{".html", ".htm"}, path.Ext(w.url.Path)) {
-		e := w.fail("the server answers with a web page instead of the file")
-		if w.token == "" {
-			return e.hint("is it the address of the file itself, and is a login needed? A token is the stack's secret llmhost:modelToken, or HF_TOKEN")
-		}
-		return e.hint("is it the address of the file itself?")
+		return w.fail("the server answers with a web page instead of the file").hint("is it the address of the file itself? " + upperFirst(w.tokenHint()))
 	}
 	return nil
 }

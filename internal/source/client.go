@@ -92,6 +92,7 @@ func (c *client) close() {
 type where struct {
 	url   *url.URL
 	token string
+	hub   string // the host that the token is for instead, if there is one
 }
 
 // parseAddress checks an address and a token.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -102,15 +103,11 @@ func (w where) refusal(a *answer) error {
 	if host := a.Request.URL.Host; host != w.url.Host {
 		by = ", by " + host
 	}
-	tokenHint := "if it is private, set the stack's secret llmhost:modelToken, or HF_TOKEN"
-	if w.token != "" {
-		tokenHint = "does the token that is set give access to it?"
-	}
 	switch a.StatusCode {
 	case http.StatusNotFound, http.StatusGone:
-		return w.fail("it isn't there (%s%s)", status, by).hint("is the address right? " + upperFirst(tokenHint))
+		return w.fail("it isn't there (%s%s)", status, by).hint("is the address right? " + upperFirst(w.tokenHint()))
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return w.fail("access is refused (%s%s)", status, by).hint(tokenHint)
+		return w.fail("access is refused (%s%s)", status, by).hint(w.tokenHint())
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		e := w.fail("the server fails (%s%s)", status, by).again()
@@ -118,6 +115,17 @@ func (w where) refusal(a *answer) error {
 		return e
 	}
 	return w.fail("the server answers %s%s", status, by)
+}
+
+// tokenHint is what to do about something that may be private.
+func (w where) tokenHint() string {
+	switch {
+	case w.token != "":
+		return "does the token that is set give access to it?"
+	case w.hub != "":
+		return fmt.Sprintf("if it is private, note that the token is for %s alone, and that another hub is set by hub in the block models", w.hub)
+	}
+	return "if it is private, set the stack's secret llmhost:modelToken, or HF_TOKEN"
 }
 
 func upperFirst(text string) string { return strings.ToUpper(text[:1]) + text[1:] }

@@ -166,13 +166,22 @@ func AtCommit(ctx context.Context, s modelfile.Source, o Options) (modelfile.Sou
 	return modelfile.ParseSource(text)
 }
 
-// findHub finds the repository and the commit that its revision means.
-func findHub(ctx context.Context, c *client, s modelfile.Source, o Options) (*hub, error) {
+func hubAddress(o Options) (where, error) {
 	endpoint := o.Hub
 	if endpoint == "" {
 		endpoint = DefaultHub
 	}
-	w, err := parseAddress(endpoint, o.Token)
+	return parseAddress(endpoint, o.Token)
+}
+
+// resolve is where a file of the repository is.
+func (h *hub) resolve(name string) where {
+	return where{url: h.endpoint.JoinPath(h.repository, "resolve", h.commit).JoinPath(escaped(name)...), token: h.token}
+}
+
+// findHub finds the repository and the commit that its revision means.
+func findHub(ctx context.Context, c *client, s modelfile.Source, o Options) (*hub, error) {
+	w, err := hubAddress(o)
 	if err != nil {
 		return nil, err
 	}
@@ -289,11 +298,10 @@ func escaped(name string) []string {
 
 // file is an entry as a file of the model.
 func (h *hub) file(e treeEntry, name string) (transfer.File, remoteFile, error) {
-	w := where{url: h.endpoint.JoinPath(h.repository, "resolve", h.commit), token: h.token}
 	if err := validName(name); err != nil {
 		return transfer.File{}, remoteFile{}, err
 	}
-	w.url = w.url.JoinPath(escaped(e.Path)...)
+	w := h.resolve(e.Path)
 	f, r := transfer.File{Name: name, Size: uint64(e.Size)}, remoteFile{where: w, gitBlob: e.OID}
 	size := e.Size
 	if e.LFS != nil {

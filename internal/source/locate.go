@@ -4,55 +4,59 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
+	"path"
 
 	"github.com/llmhost/llmhost/internal/modelfile"
 	"github.com/llmhost/llmhost/internal/transfer"
 )
 
-// Locate says where a machine that is to fetch a model by itself finds its files: an https source's
-// addresses, as they follow from its text, or those that a hub lists. A file's size and digest are
-// known as far as the list tells them. The token goes with the addresses that it is for.
+// Locate says where a machine that is to fetch a model by itself finds its files. Nothing is asked
+// that follows from the source's text: only a folder of a repository has to be listed, and a
+// revision that is no commit looked up. A file's size and digest are known as far as a list tells
+// them. The token goes with the addresses that it is for.
 func Locate(ctx context.Context, s modelfile.Source, o Options) ([]transfer.File, []Address, error) {
+	var files []transfer.File
+	var list []Address
 	switch s.Kind {
 	case modelfile.HTTPS:
-		list, err := addressesOf(s, o)
-		if err != nil {
+		var err error
+		if list, err = addressesOf(s, o); err != nil {
 			return nil, nil, err
 		}
-		var files []transfer.File
-		for _, a := range list {
-			files = append(files, transfer.File{Name: a.Name})
-		}
-		return files, list, nil
 	case modelfile.Hub:
 		c := newClient(http.ProxyFromEnvironment)
 		defer c.close()
-		found, err := listHub(ctx, c, s, o)
+		shard, isShard := s.Shard()
+		if s.Folder && !isShard {
+			found, err := listHub(ctx, c, s, o)
+			if err != nil {
+				return nil, nil, err
+			}
+			for i, f := range found.files {
+				list = append(list, found.remote[i].address(f.Name))
+			}
+			return found.files, list, nil
+		}
+		h, err := findHub(ctx, c, s, o)
 		if err != nil {
 			return nil, nil, err
 		}
-		var list []Address
-		for i, f := range found.files {
-			at := found.remote[i]
-			list = append(list, Address{Name: f.Name, URL: at.url.String(), Token: at.token})
+		if !isShard {
+			list = append(list, h.resolve(s.Path).address(""))
+			break
 		}
-		return found.files, list, nil
+		for _, name := range shard.All() {
+			list = append(list, h.resolve(path.Join(parent(s.Path), name)).address(name))
+		}
+	default:
+		return nil, nil, fmt.Errorf("the source %s has no address", s.Text)
 	}
-	return nil, nil, fmt.Errorf("the source %s has no address", s.Text)
+	for _, a := range list {
+		files = append(files, transfer.File{Name: a.Name})
+	}
+	return files, list, nil
 }
 
-// tokenFor is the token for an address: the one of the hub, if the address is of the hub's host.
-// Any other server could ask for a token, too, and keep it.
-func (o Options) tokenFor(address string) string {
-	hub := o.Hub
-	if hub == "" {
-		hub = DefaultHub
-	}
-	at, err := url.Parse(address)
-	home, hubErr := url.Parse(hub)
-	if err != nil || hubErr != nil || origin(at) != origin(home) {
-		return ""
-	}
-	return o.Token
+func (w where) address(name string) Address {
+	return Address{Name: name, URL: w.url.String(), Token: w.token}
 }

@@ -267,7 +267,7 @@ func TestMisbehavingServer(t *testing.T) {
 		{name: "a login page", server: func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			io.WriteString(w, "<html>Please log in")
-		}, want: []string{"web page", "login"}},
+		}, want: []string{"web page", "If it is private"}},
 		{name: "nothing there", server: http.NotFound, want: []string{"isn't there (404 Not Found)", "address right"}},
 		{name: "not allowed", server: func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusForbidden)
@@ -412,6 +412,15 @@ func TestTokenGoesToItsHostOnly(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a hub's, for another host", func(t *testing.T) {
+		_, err := source.Open(t.Context(), parse(t, own.URL+"/private.gguf"), source.Options{Token: token})
+		wantError(t, err, "access is refused", "for huggingface.co alone")
+		mu.Lock()
+		defer mu.Unlock()
+		if got["own Authorization"] != 2 { // of before
+			t.Errorf("secrets were seen: %v", got)
+		}
+	})
 	t.Run("a wrong one", func(t *testing.T) {
 		_, err := source.Addresses(t.Context(), []source.Address{{URL: own.URL + "/private", Token: "hf_wrong"}})
 		wantError(t, err, "access is refused", "does the token")

@@ -11,11 +11,11 @@ import (
 
 // Options are what opening a source may need.
 type Options struct {
-	// Token is a secret for the hub's private repositories. It is sent as a bearer token, to the hub
-	// alone, also for an https source there, and only after the hub has refused an answer without.
-	Token string
 	// Hub is the address of the hub that hf:// stands for; empty: DefaultHub.
 	Hub string
+	// Token is a secret for what is private at the hub. It is sent as a bearer token to the hub's
+	// own host and nowhere else, and only after it has refused an answer without one.
+	Token string
 	// Cache remembers the digests of local files; it may be nil.
 	Cache *Cache
 	// Dial reaches another host, for ssh://.
