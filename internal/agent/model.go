@@ -96,7 +96,7 @@ func (st *state) setModelAttributes(ctx context.Context, path, sha256Hex string,
 	case m.Has(want):
 		return false, nil
 	}
-	return true, models.Keep(ctx, st.digests(), path, func() error { return m.SetAttributes(ctx, want, nil) })
+	return true, models.Keep(ctx, st.digests(), []string{path}, func() error { return m.SetAttributes(ctx, want, nil) })
 }
 
 // removeModel removes a model, what has arrived of another version of it, and what is remembered
@@ -107,7 +107,7 @@ func (s *Server) removeModel(ctx context.Context, st *state, e *ledger.Entry) (r
 		want = durable.Directory
 	}
 	done, err := st.removePath(e, want, sweepModel, func(d *durable.Dir, name string) (removal, error) {
-		return removal{removed: true}, models.Keep(ctx, st.digests(), e.ID, func() error { return d.Discard(name) })
+		return removal{removed: true}, models.Keep(ctx, st.digests(), []string{e.ID}, func() error { return d.Discard(name) })
 	})
 	if err == nil {
 		st.digests().Forget(e.ID)

@@ -50,14 +50,14 @@ func (s *Server) modelState(m *models.Model, owned *agentpb.Owned) (*agentpb.Mod
 		Exists: m.Exists, Size: m.Size, Sha256: m.SHA256, FromCache: m.Remembered, Owned: owned,
 		Folder: m.Folder, Verity: m.Verity(), Unusable: m.Unusable,
 	}
+	if m.Verified != nil {
+		out.VerifiedUnix, out.VerifyFailure = m.Verified.Unix, m.Verified.Failure
+	}
 	if !m.Exists {
 		return out, nil
 	}
 	for _, f := range m.Files {
 		out.Files = append(out.Files, &agentpb.ModelFile{Name: f.Name, Size: f.Info.Size, Sha256: f.SHA256})
-	}
-	if m.Verified != nil {
-		out.VerifiedUnix, out.VerifyFailure = m.Verified.Unix, m.Verified.Failure
 	}
 	var users, groups []uint32
 	users, groups, out.Mode = m.Attributes()

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // A tree that is larger or deeper isn't looked at to its end: whoever may write in it could
@@ -107,4 +109,13 @@ func (d *Dir) OpenBelow(relative string) (*os.File, *Info, error) {
 		defer at.Close()
 	}
 	return at.OpenFile(name)
+}
+
+// Temporary is a fresh name beside an entry. What is left under it is removed by Sweep.
+func (d *Dir) Temporary(name string) string { return temporaryPrefix(name) + random() }
+
+// Link gives a file of another folder of the same file system one more name. A symbolic link isn't
+// followed.
+func (d *Dir) Link(name string, to *Dir, toName string) error {
+	return to.fail("link", toName, unix.Linkat(d.fd(), name, to.fd(), toName, 0))
 }

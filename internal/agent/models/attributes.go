@@ -4,10 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path"
 
 	"golang.org/x/sys/unix"
 
@@ -81,6 +81,9 @@ func setOn(ctx context.Context, in *durable.Dir, name string, a durable.Attribut
 	return f.Sync()
 }
 
+// ErrOrigin is in the error of a copy whose origin can't be read or isn't what it was.
+var ErrOrigin = errors.New("the copy on the host can't be used")
+
 // replicate makes one file have the bytes of another, whose digest is sum. They share them on the
 // disk where the file system can do that; else they are copied, and checked on the way.
 func replicate(ctx context.Context, to, from *os.File, sum string, progress func(n uint64)) error {
@@ -118,11 +121,11 @@ func replicate(ctx context.Context, to, from *os.File, sum string, progress func
 			break
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrOrigin, err)
 		}
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); sum != "" && got != sum {
-		return fmt.Errorf("%s has changed while it was copied: its SHA-256 is %s and not %s", path.Base(from.Name()), got, sum)
+		return fmt.Errorf("%w: %s has the SHA-256 %s and not %s", ErrOrigin, from.Name(), got, sum)
 	}
 	return nil
 }

@@ -153,12 +153,9 @@ func count(all []*Listed) {
 	}
 	used := users("/proc", wanted)
 	for _, l := range all {
-		here := map[inode]uint64{} // names that the model itself has for a file
+		l.Disk = Freed{}.Add(l)
 		for _, f := range l.Files {
 			key := inodeOf(f.Info)
-			if here[key]++; here[key] == f.Info.Links {
-				l.Disk += f.Info.Allocated
-			}
 			l.Changed = max(l.Changed, f.Info.Identity.ModifiedNano/1e9)
 			for _, name := range used[key] {
 				if !slices.Contains(l.UsedBy, name) {
@@ -178,6 +175,21 @@ func count(all []*Listed) {
 		slices.Sort(l.SameAs)
 	}
 	slices.SortFunc(all, func(a, b *Listed) int { return cmp.Compare(a.Path, b.Path) })
+}
+
+// Freed counts what removals set free: a file's bytes go with the last of its names.
+type Freed map[inode]uint64
+
+// Add counts one more removal, and returns the bytes that it sets free.
+func (f Freed) Add(l *Listed) uint64 {
+	var bytes uint64
+	for _, file := range l.Files {
+		key := inodeOf(file.Info)
+		if f[key]++; f[key] == file.Info.Links {
+			bytes += file.Info.Allocated
+		}
+	}
+	return bytes
 }
 
 func inodeOf(is *durable.Info) inode { return inode{is.Identity.Device, is.Identity.Inode} }

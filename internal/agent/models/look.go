@@ -41,6 +41,7 @@ type Model struct {
 	Placed bool
 
 	folders []*durable.Info // the folder and those in it
+	found   []digest.File   // what is to be remembered of the files, in their order
 }
 
 // File is a file of a model.
@@ -78,9 +79,8 @@ type look struct {
 	name   string // in parent
 	root   *durable.Dir
 
-	found  []digest.File // as in model.Files
-	unread []int         // those of the files whose bytes must be read
-	lost   string        // why a file couldn't be read at the last verification
+	unread []int  // those of the files whose bytes must be read
+	lost   string // why a file couldn't be read at the last verification
 }
 
 func (l *look) run(ctx context.Context) error {
@@ -108,15 +108,14 @@ func (l *look) run(ctx context.Context) error {
 		l.model.Verified = l.record.Verified
 	}
 	if l.options.Remember {
-		l.remember()
+		l.model.Remember(l.cache)
 	}
 	return nil
 }
 
-func (l *look) remember() {
-	l.cache.Store(&digest.Record{
-		Path: l.model.Path, Folder: l.model.Folder, Placed: l.model.Placed, Files: l.found, Verified: l.model.Verified,
-	})
+// Remember keeps what was found out about a model. Look does it when it is asked to.
+func (m *Model) Remember(cache digest.Cache) {
+	cache.Store(&digest.Record{Path: m.Path, Folder: m.Folder, Placed: m.Placed, Files: m.found, Verified: m.Verified})
 }
 
 func (l *look) close() {
@@ -216,10 +215,10 @@ func (l *look) open(name string) (*os.File, *durable.Info, error) {
 // recall takes what is remembered and still holds.
 func (l *look) recall() {
 	now := time.Now()
-	l.found = make([]digest.File, len(l.model.Files))
+	l.model.found = make([]digest.File, len(l.model.Files))
 	for i := range l.model.Files {
 		f := &l.model.Files[i]
-		l.found[i].Name = f.Name
+		l.model.found[i].Name = f.Name
 		known := l.record.File(f.Name)
 		protection, err := l.protection(f.Name)
 		if err != nil { // it is found again when the file is read
@@ -234,7 +233,7 @@ func (l *look) recall() {
 		if known.SHA256 == "" && l.record.Verified != nil {
 			l.lost = l.record.Verified.Failure
 		}
-		l.found[i], f.SHA256 = *known, known.SHA256
+		l.model.found[i], f.SHA256 = *known, known.SHA256
 	}
 	l.model.Remembered = len(l.unread) == 0 && l.record != nil && len(l.record.Files) == len(l.model.Files)
 	if l.model.Remembered {
@@ -283,7 +282,7 @@ func (l *look) readFile(ctx context.Context, i int, progress func(n uint64)) err
 		return err
 	}
 	found.Name = file.Name
-	l.found[i] = *found
+	l.model.found[i] = *found
 	file.Info, file.SHA256, file.Verity = is, found.SHA256, found.Verity != ""
 	return nil
 }

@@ -344,7 +344,7 @@ func TestAttributesOfLinkedFilesPart(t *testing.T) {
 	look(t, cache, other)
 	m, _ := look(t, cache, path)
 	a := durable.Attributes{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o600}
-	must(t, models.Keep(t.Context(), cache, path, func() error { return m.SetAttributes(t.Context(), a, nil) }))
+	must(t, models.Keep(t.Context(), cache, []string{path}, func() error { return m.SetAttributes(t.Context(), a, nil) }))
 	m, _ = look(t, cache, path)
 	theirs, read := look(t, cache, other)
 	if _, _, mode := theirs.Attributes(); mode != 0o640 || !m.Has(a) || m.SHA256 != theirs.SHA256 {
@@ -361,12 +361,12 @@ func TestWhatIsRememberedOutlivesAChangeOfAttributes(t *testing.T) {
 	_, err := models.Verify(t.Context(), cache, path, models.VerifyOptions{Remember: true})
 	must(t, err)
 	a := durable.Attributes{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o600}
-	must(t, models.Keep(t.Context(), cache, path, func() error { return m.SetAttributes(t.Context(), a, nil) }))
+	must(t, models.Keep(t.Context(), cache, []string{path}, func() error { return m.SetAttributes(t.Context(), a, nil) }))
 	if m, read := look(t, cache, path); read != 0 || !m.Has(a) || m.Verified == nil {
 		t.Errorf("%d bytes were read, verified %v", read, m.Verified)
 	}
 	// Bytes that change at the same time aren't covered by that.
-	must(t, models.Keep(t.Context(), cache, path, func() error { return os.WriteFile(filepath.Join(path, "Z"), []byte("SORTED BY BYTES"), 0) }))
+	must(t, models.Keep(t.Context(), cache, []string{path}, func() error { return os.WriteFile(filepath.Join(path, "Z"), []byte("SORTED BY BYTES"), 0) }))
 	if _, read := look(t, cache, path); read != uint64(len("sorted by bytes")) {
 		t.Errorf("%d bytes were read", read)
 	}

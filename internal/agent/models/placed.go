@@ -32,19 +32,23 @@ func Placed(ctx context.Context, cache digest.Cache, path string, folder bool, e
 		if err != nil {
 			return
 		}
-		l.found = append(l.found, *found)
+		l.model.found = append(l.model.found, *found)
 	}
-	slices.SortFunc(l.found, func(a, b digest.File) int { return cmp.Compare(a.Name, b.Name) })
-	l.remember()
+	slices.SortFunc(l.model.found, func(a, b digest.File) int { return cmp.Compare(a.Name, b.Name) })
+	l.model.Remember(cache)
 }
 
 func (l *look) seal(ctx context.Context, e modelfile.Entry) (*digest.File, error) {
-	f, _, err := l.open(e.Name)
+	f, is, err := l.open(e.Name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	protection, err := verity.Enable(f)
+	protect := verity.Enable
+	if is.Links > 1 { // it is somebody else's file too, who may want to write to it
+		protect = verity.Measure
+	}
+	protection, err := protect(f)
 	if err != nil {
 		protection = ""
 	}
@@ -73,11 +77,11 @@ func settled(ctx context.Context, f *os.File, known *digest.File) (*digest.File,
 	return &out, nil
 }
 
-// Keep runs a change of names or attributes of the model at path. These are in the files'
+// Keep runs a change of names or attributes of the models at paths. These are in the files'
 // identities, so that what is remembered would be lost, also of other models that share the files
 // by links. Keep has it hold on, for each file whose bytes can't have changed meanwhile.
-func Keep(ctx context.Context, cache digest.Cache, path string, change func() error) error {
-	held := holdings(cache, path)
+func Keep(ctx context.Context, cache digest.Cache, paths []string, change func() error) error {
+	held := holdings(cache, paths)
 	err := change()
 	for _, h := range held {
 		h.renew(ctx, cache)
@@ -91,15 +95,18 @@ type holding struct {
 	files  []int
 }
 
-// holdings finds what is remembered of a model's files, as this model's and as others'.
-func holdings(cache digest.Cache, path string) []*holding {
-	own := cache.Load(path)
-	if own == nil {
-		return nil
-	}
+// holdings finds what is remembered of the models' files, as theirs and as others'.
+func holdings(cache digest.Cache, paths []string) []*holding {
 	shared := map[inode]bool{}
-	for _, f := range own.Files {
-		shared[inode{f.Identity.Device, f.Identity.Inode}] = true
+	for _, path := range paths {
+		if own := cache.Load(path); own != nil {
+			for _, f := range own.Files {
+				shared[inode{f.Identity.Device, f.Identity.Inode}] = true
+			}
+		}
+	}
+	if len(shared) == 0 {
+		return nil
 	}
 	var held []*holding
 	for _, r := range cache.All() {

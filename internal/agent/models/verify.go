@@ -76,7 +76,7 @@ func verify(ctx context.Context, cache digest.Cache, path string, o VerifyOption
 	}
 	l.model.Verified = &digest.Verification{Unix: time.Now().Unix(), Failure: failure}
 	if o.Remember && l.model.Exists {
-		l.remember()
+		l.model.Remember(cache)
 	}
 	return l.model, nil
 }
@@ -110,10 +110,10 @@ func (l *look) judge(ctx context.Context, o VerifyOptions) (failure string, err 
 func (l *look) unreadable(err error) string {
 	for _, i := range l.unread {
 		f := &l.model.Files[i]
-		if l.found[i].SHA256 != "" {
+		if l.model.found[i].SHA256 != "" {
 			continue
 		}
-		l.found[i] = digest.File{Name: f.Name, Identity: f.Info.Identity, ReadNano: time.Now().UnixNano()}
+		l.model.found[i] = digest.File{Name: f.Name, Identity: f.Info.Identity, ReadNano: time.Now().UnixNano()}
 		l.model.SHA256 = ""
 	}
 	cause := err
@@ -121,7 +121,7 @@ func (l *look) unreadable(err error) string {
 		cause = inner
 	}
 	for _, i := range l.unread {
-		if f := &l.model.Files[i]; l.found[i].SHA256 == "" && f.Name != "" {
+		if f := &l.model.Files[i]; l.model.found[i].SHA256 == "" && f.Name != "" {
 			return fmt.Sprintf("%s in it can't be read: %v", f.Name, cause)
 		}
 	}
@@ -138,7 +138,7 @@ func (l *look) formerly() string {
 	now := time.Now()
 	for i, f := range l.model.Files {
 		known := l.record.File(f.Name)
-		if known == nil || !known.Holds(f.Info.Identity, l.found[i].Verity, now) {
+		if known == nil || !known.Holds(f.Info.Identity, l.model.found[i].Verity, now) {
 			return ""
 		}
 		was.Files = append(was.Files, File{Name: f.Name, Info: &durable.Info{}, SHA256: known.SHA256})
