@@ -24,7 +24,7 @@ func (s *Server) ObserveModel(ctx context.Context, req *agentpb.ObserveModelRequ
 	if err != nil {
 		return nil, err
 	}
-	m, err := models.Look(ctx, s.use().digests(), path, models.Options{Again: req.GetFull(), Remember: known})
+	m, err := models.Look(ctx, s.use().digests(), path, models.Options{Again: req.GetFull(), Remember: known, Recall: req.GetRecall()})
 	if err != nil {
 		return nil, fault.OfPath("read", path, err)
 	}

@@ -2395,7 +2395,8 @@ func (x *ModelFile) GetSha256() string {
 type ObserveModelRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	Full          bool                   `protobuf:"varint,2,opt,name=full,proto3" json:"full,omitempty"` // hash again even if nothing seems to have changed
+	Full          bool                   `protobuf:"varint,2,opt,name=full,proto3" json:"full,omitempty"`     // hash again even if nothing seems to have changed
+	Recall        bool                   `protobuf:"varint,3,opt,name=recall,proto3" json:"recall,omitempty"` // read nothing: what isn't remembered isn't known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2440,6 +2441,13 @@ func (x *ObserveModelRequest) GetPath() string {
 func (x *ObserveModelRequest) GetFull() bool {
 	if x != nil {
 		return x.Full
+	}
+	return false
+}
+
+func (x *ObserveModelRequest) GetRecall() bool {
+	if x != nil {
+		return x.Recall
 	}
 	return false
 }
@@ -4194,10 +4202,11 @@ const file_agent_proto_rawDesc = "" +
 	"\tModelFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x16\n" +
-	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"=\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"U\n" +
 	"\x13ObserveModelRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04full\x18\x02 \x01(\bR\x04full\"\xa9\x03\n" +
+	"\x04full\x18\x02 \x01(\bR\x04full\x12\x16\n" +
+	"\x06recall\x18\x03 \x01(\bR\x06recall\"\xa9\x03\n" +
 	"\n" +
 	"ModelState\x12\x16\n" +
 	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x12\n" +
