@@ -21,6 +21,7 @@ import (
 
 	"github.com/llmhost/llmhost/internal/agent"
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/agent/digest"
 	"github.com/llmhost/llmhost/internal/agent/watch"
 	"github.com/llmhost/llmhost/internal/checkrecord"
 	"github.com/llmhost/llmhost/internal/version"
@@ -90,7 +91,11 @@ func run(args []string) error {
 	if flags.NArg() == 0 {
 		return usageError(mode + " needs to be told what")
 	}
-	w := watch.Watcher{Models: agent.NewServer(options()), Metrics: filepath.Join(agent.DefaultStateDir, "metrics"), Out: os.Stdout}
+	w := watch.Watcher{
+		Digests: digest.Cache(filepath.Join(agent.DefaultStateDir, "digests")),
+		Metrics: filepath.Join(agent.DefaultStateDir, "metrics"),
+		Out:     os.Stdout,
+	}
 	switch mode {
 	case "check":
 		return w.Check(ctx, flags.Args())
@@ -101,13 +106,6 @@ func run(args []string) error {
 	}
 }
 
-func options() agent.Options {
-	return agent.Options{
-		Version: version.Version,
-		Log:     slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}
-}
-
 // serve is the agent at the other end of llmhost's connection.
 func serve(ctx context.Context) error {
 	// A broken connection must not kill the agent in the middle of a change.
@@ -115,7 +113,10 @@ func serve(ctx context.Context) error {
 	if _, err := fmt.Printf("llmhost-agent-ready %d\n", agentpb.Protocol); err != nil {
 		return err
 	}
-	err := agent.Serve(ctx, stdio{os.Stdin, os.Stdout}, options())
+	err := agent.Serve(ctx, stdio{os.Stdin, os.Stdout}, agent.Options{
+		Version: version.Version,
+		Log:     slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
 	if errors.Is(err, context.Canceled) { // ended by a signal
 		return nil
 	}

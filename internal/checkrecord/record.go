@@ -24,7 +24,7 @@ const format = 1
 
 // maxSize is the largest record that is read, in bytes: the signature of a folder names all its
 // files.
-const maxSize = 16 << 20
+const maxSize = 64 << 20
 
 // Record is what a host should hold of one model, or of one of a model's companions.
 type Record struct {
@@ -43,6 +43,8 @@ type Record struct {
 type Signature struct {
 	PublicKey string `json:"public_key"` // PEM
 	Bundle    string `json:"bundle"`     // the signature itself, as OpenSSF Model Signing writes it
+	// Name is the name of the bundle's file, which a folder may hold beside what is signed.
+	Name string `json:"name,omitempty"`
 }
 
 // File is where the record of a model is on the host. The slash in a companion's name becomes a

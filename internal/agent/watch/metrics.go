@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/agent/durable"
+	"github.com/llmhost/llmhost/internal/agent/models"
 )
 
 // MetricsFile is the file's name in the metrics' folder. Prometheus' node_exporter reads such
@@ -24,10 +24,10 @@ type measured struct {
 	fault    string    // empty: the model is as its record says
 }
 
-func (m *measured) of(s *agentpb.ModelState) {
-	m.bytes = s.GetSize()
-	if unix := s.GetVerifiedUnix(); unix > 0 {
-		m.verified = time.Unix(unix, 0)
+func (m *measured) of(seen *models.Model) {
+	m.bytes = seen.Size
+	if v := seen.Verified; v != nil {
+		m.verified = time.Unix(v.Unix, 0)
 	}
 }
 

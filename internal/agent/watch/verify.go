@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/grpc"
-
-	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/agent/models"
 	"github.com/llmhost/llmhost/internal/checkrecord"
 	"github.com/llmhost/llmhost/internal/progress"
 	"github.com/llmhost/llmhost/internal/transfer"
@@ -21,7 +19,8 @@ const lineEvery = time.Minute
 // compares them with what the records say. A model that was found good within maxAge is left out,
 // so that a run which was cut off goes on where it was; one that wasn't good never is.
 //
-// It writes the metrics of all models whatever it finds.
+// It writes the metrics of all models whatever it finds. When ctx is done it stops where it is,
+// which is no error.
 func (w *Watcher) Verify(ctx context.Context, args []string, maxAge time.Duration) error {
 	files, err := recordFiles(args)
 	if err != nil {
@@ -40,12 +39,13 @@ func (w *Watcher) Verify(ctx context.Context, args []string, maxAge time.Duratio
 			continue
 		}
 		m := w.verify(ctx, r, maxAge)
+		if ctx.Err() != nil {
+			fmt.Fprintf(w.Out, "interrupted in model %s; the next verification begins with it\n", r.Name)
+			return wrong.err()
+		}
 		run.models = append(run.models, m)
 		if m.fault != "" {
 			wrong.addf("model %s: %s", r.Name, m.fault)
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("interrupted; what was verified is remembered: %w", ctx.Err())
 		}
 	}
 	if err := run.write(w.Metrics, time.Now()); err != nil {
@@ -57,16 +57,16 @@ func (w *Watcher) Verify(ctx context.Context, args []string, maxAge time.Duratio
 // verify verifies one model, unless that was done lately.
 func (w *Watcher) verify(ctx context.Context, r *checkrecord.Record, maxAge time.Duration) measured {
 	m := measured{name: r.Name}
-	before, err := w.Models.ObserveModel(ctx, &agentpb.ObserveModelRequest{Path: r.Path})
-	if err != nil {
-		m.fault = fmt.Sprintf("%s can't be read: %v", r.Path, err)
-		return m
-	}
-	m.of(before)
-	if age := time.Since(m.verified); age < maxAge && age >= 0 && w.fault(r, before) == "" {
-		fmt.Fprintf(w.Out, "model %s: was found good %s ago, and is left out until that is %s ago\n",
-			r.Name, progress.Duration(age), progress.Duration(maxAge))
-		return m
+	// Nothing is read for this, so that what has changed isn't read twice.
+	before, err := models.Look(ctx, w.Digests, r.Path, models.Options{Recall: true})
+	if err == nil && before.Verified != nil {
+		m.of(before)
+		age := time.Since(m.verified)
+		if age >= 0 && age < maxAge && fault(r, before) == "" {
+			fmt.Fprintf(w.Out, "model %s: was found good %s ago, and is left out until that is %s ago\n",
+				r.Name, progress.Duration(age), progress.Duration(maxAge))
+			return m
+		}
 	}
 	after, err := w.read(ctx, r)
 	if err != nil {
@@ -74,51 +74,31 @@ func (w *Watcher) verify(ctx context.Context, r *checkrecord.Record, maxAge time
 		return m
 	}
 	m.of(after)
-	m.fault = w.fault(r, after)
+	m.fault = fault(r, after)
 	return m
 }
 
-// read has the agent read a model to its end.
-func (w *Watcher) read(ctx context.Context, r *checkrecord.Record) (*agentpb.ModelState, error) {
+// read reads a model to its end and keeps the result, for the next start of a server and for
+// drift.
+func (w *Watcher) read(ctx context.Context, r *checkrecord.Record) (*models.Model, error) {
 	begun := time.Now()
-	events := &events{ctx: ctx, out: func(e *agentpb.ModelEvent) {}}
-	var meter progress.Meter
 	said := begun
-	events.out = func(e *agentpb.ModelEvent) {
-		meter.Add(transfer.Progress{Phase: "verify", Done: e.GetDoneBytes(), Total: e.GetTotalBytes()}, time.Now())
-		if time.Since(said) >= lineEvery {
-			said = time.Now()
-			fmt.Fprintf(w.Out, "model %s: %s\n", r.Name, meter.String())
-		}
-	}
-	err := w.Models.VerifyModel(&agentpb.VerifyModelRequest{Path: r.Path, Sha256: r.SHA256}, events)
-	if err != nil {
-		return nil, err
-	}
-	if events.last == nil {
-		return nil, fmt.Errorf("the verification has ended without a result")
-	}
-	if w.fault(r, events.last) == "" {
+	var meter progress.Meter
+	m, err := models.Verify(ctx, w.Digests, r.Path, models.VerifyOptions{
+		Want: r.SHA256, Remember: true,
+		Idle: true,
+		Also: func(m *models.Model) error { return signed(r, m) },
+		Progress: func(_ string, done, total uint64) {
+			now := time.Now()
+			meter.Add(transfer.Progress{Phase: "verify", Done: done, Total: total}, now)
+			if now.Sub(said) >= lineEvery {
+				said = now
+				fmt.Fprintf(w.Out, "model %s: %s\n", r.Name, meter.String())
+			}
+		},
+	})
+	if err == nil && fault(r, m) == "" {
 		fmt.Fprintf(w.Out, "model %s: %s is as pinned, read in %s\n", r.Name, r.Path, progress.Duration(time.Since(begun)))
 	}
-	return events.last, nil
-}
-
-// events takes what the agent would send, in the same process.
-type events struct {
-	grpc.ServerStream // nil: nothing but Send and Context is called
-	ctx               context.Context
-	out               func(*agentpb.ModelEvent)
-	last              *agentpb.ModelState
-}
-
-func (e *events) Context() context.Context { return e.ctx }
-
-func (e *events) Send(event *agentpb.ModelEvent) error {
-	if s := event.GetState(); s != nil {
-		e.last = s
-	} else {
-		e.out(event)
-	}
-	return e.ctx.Err()
+	return m, err
 }

@@ -3,7 +3,7 @@
 //
 // It exists because a model is read once and then trusted for months. What a check compares with
 // is the model's record on the host (package checkrecord), and how it looks at the bytes is what
-// the agent's own calls do, with the same memory of digests, so that a host, a drift run and a
+// the agent's calls do (package models), with the same memory, so that a host, a drift run and a
 // deployment never disagree.
 package watch
 
@@ -19,25 +19,17 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/grpc"
-
-	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/agent/digest"
 	"github.com/llmhost/llmhost/internal/agent/durable"
+	"github.com/llmhost/llmhost/internal/agent/models"
 	"github.com/llmhost/llmhost/internal/checkrecord"
+	"github.com/llmhost/llmhost/internal/signing"
 )
-
-// Models are the agent's calls about models. The agent itself has them, without a connection.
-type Models interface {
-	ObserveModel(context.Context, *agentpb.ObserveModelRequest) (*agentpb.ModelState, error)
-	VerifyModel(*agentpb.VerifyModelRequest, grpc.ServerStreamingServer[agentpb.ModelEvent]) error
-}
 
 // Watcher checks the models of a host.
 type Watcher struct {
-	Models Models
-	// Signature checks a model's signature against its record. It gets the digests of the
-	// model's files, and needs nothing else of the host.
-	Signature func(checkrecord.Signature, *agentpb.ModelState) error
+	// Digests is the agent's memory of the models' bytes and of their verifications.
+	Digests digest.Cache
 	// Metrics is the folder that takes models.prom.
 	Metrics string
 	// Out takes a line now and then, for the journal.
@@ -74,22 +66,22 @@ func (w *Watcher) Check(ctx context.Context, files []string) error {
 			continue
 		}
 		begun := time.Now()
-		state, err := w.Models.ObserveModel(ctx, &agentpb.ObserveModelRequest{Path: r.Path})
+		m, err := models.Look(ctx, w.Digests, r.Path, models.Options{Remember: true})
 		if err != nil {
-			wrong.addf("model %s: %s can't be checked: %v", r.Name, r.Path, err)
+			wrong.addf("model %s: %s can't be read: %v", r.Name, r.Path, err)
 			continue
 		}
-		if why := w.fault(r, state); why != "" {
+		if why := fault(r, m); why != "" {
 			wrong.addf("model %s: %s", r.Name, why)
 			continue
 		}
-		how := "read it"
-		if state.GetVerity() {
+		how := "it was read"
+		if m.Remembered && m.Verity() {
 			how = "fs-verity protects it"
-		} else if state.GetFromCache() {
+		} else if m.Remembered {
 			how = "nothing has touched it since it was read"
 		}
-		fmt.Fprintf(w.Out, "model %s: %s is as pinned (%s, %s)\n", r.Name, r.Path, how, time.Since(begun).Round(time.Millisecond))
+		fmt.Fprintf(w.Out, "model %s: %s is as pinned (%s, in %s)\n", r.Name, r.Path, how, time.Since(begun).Round(time.Millisecond))
 	}
 	return wrong.err()
 }
@@ -97,27 +89,48 @@ func (w *Watcher) Check(ctx context.Context, files []string) error {
 // again is what helps against wrong bytes.
 const again = "`llmhost up --refresh` puts the right ones there"
 
-// fault says what is wrong with a model, by what the agent saw. It is empty when nothing is.
-func (w *Watcher) fault(r *checkrecord.Record, state *agentpb.ModelState) string {
+// fault says what is wrong with a model, by what was found. It is empty when nothing is.
+func fault(r *checkrecord.Record, m *models.Model) string {
 	switch {
-	case !state.GetExists():
+	case !m.Exists:
 		return fmt.Sprintf("%s is not on the host; `llmhost up --refresh` brings it", r.Path)
-	case state.GetUnusable() != "":
-		return fmt.Sprintf("%s can't be used: %s", r.Path, state.GetUnusable())
-	case state.GetFolder() != r.Folder:
-		return fmt.Sprintf("%s is a %s, and a %s is to be there; %s", r.Path, kind(state.GetFolder()), kind(r.Folder), again)
-	case state.GetSha256() != r.SHA256:
-		return fmt.Sprintf("%s has the SHA-256 %s and is pinned as %s: somebody or something has changed it; %s", r.Path, state.GetSha256(), r.SHA256, again)
-	case state.GetVerifyFailure() != "":
-		return fmt.Sprintf("%s did not pass its verification at %s: %s; %s", r.Path, stamp(state.GetVerifiedUnix()), state.GetVerifyFailure(), again)
+	case m.Unusable != "":
+		return fmt.Sprintf("%s can't be used: %s; %s", r.Path, m.Unusable, again)
+	case m.Folder != r.Folder:
+		return fmt.Sprintf("%s is a %s, and a %s is to be there; %s", r.Path, kind(m.Folder), kind(r.Folder), again)
+	case m.SHA256 != r.SHA256:
+		return fmt.Sprintf("%s has the SHA-256 %s and is pinned as %s: somebody or something has changed it; %s", r.Path, m.SHA256, r.SHA256, again)
 	}
-	if r.Signature == nil {
-		return ""
+	if err := signed(r, m); err != nil {
+		return fmt.Sprintf("%s: %v; sign it with `llmhost model sign`, or correct the signature block in the host file", r.Path, err)
 	}
-	if err := w.Signature(*r.Signature, state); err != nil {
-		return fmt.Sprintf("the signature of %s isn't good: %v; sign it again with `llmhost model sign`, or correct the signature block in the host file", r.Path, err)
+	if m.Verified != nil && m.Verified.Failure != "" {
+		return fmt.Sprintf("%s did not pass its verification at %s: %s; %s", r.Path, time.Unix(m.Verified.Unix, 0).UTC().Format(time.RFC3339), m.Verified.Failure, again)
 	}
 	return ""
+}
+
+// signed checks a signature, if one is demanded.
+func signed(r *checkrecord.Record, m *models.Model) error {
+	if r.Signature == nil {
+		return nil
+	}
+	key, err := signing.ParsePublicKey([]byte(r.Signature.PublicKey))
+	if err != nil {
+		return fmt.Errorf("the public key that must have signed it: %w", err)
+	}
+	statement, err := signing.Verify([]byte(r.Signature.Bundle), key)
+	if err != nil {
+		return fmt.Errorf("its signature: %w", err)
+	}
+	if !m.Folder {
+		return statement.CoversFile(m.SHA256)
+	}
+	var files []signing.File
+	for _, f := range m.Files {
+		files = append(files, signing.File{Name: f.Name, SHA256: f.SHA256})
+	}
+	return statement.CoversFolder(files, r.Signature.Name)
 }
 
 func kind(folder bool) string {
@@ -126,8 +139,6 @@ func kind(folder bool) string {
 	}
 	return "file"
 }
-
-func stamp(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
 
 // readRecord reads the record in a file. The folder is root's, and what is in it decides what a
 // server may load, so that a link in it leads nowhere.
