@@ -82,12 +82,12 @@ func (m *models) add(ctx context.Context, name, path string, folder bool) error 
 		return err
 	case !is.GetExists():
 		return fmt.Errorf("%s isn't on that host", path)
+	case is.GetSha256() == "":
+		return fmt.Errorf("%s can't be a model there: %s", path, is.GetUnusable())
 	case is.GetFolder() && !folder:
 		return fmt.Errorf("%s is a folder there: the name of a folder model doesn't end in .gguf", path)
 	case !is.GetFolder() && folder:
 		return fmt.Errorf("%s is a file there, and a model that is one file has a name that ends in .gguf", path)
-	case is.GetSha256() == "":
-		return fmt.Errorf("%s is neither a file nor a folder there", path)
 	}
 	if !folder {
 		m.files = append(m.files, transfer.File{Name: name, Size: is.GetSize(), SHA256: is.GetSha256()})
@@ -95,6 +95,9 @@ func (m *models) add(ctx context.Context, name, path string, folder bool) error 
 		return nil
 	}
 	for _, f := range is.GetFiles() {
+		if hidden(f.GetName()) {
+			continue
+		}
 		if err := validName(f.GetName()); err != nil {
 			return err
 		}
