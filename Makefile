@@ -7,7 +7,7 @@ export GOFLAGS
 
 AGENTS   := internal/remote/agentbin/bin/llmhost-agent-linux-amd64.gz internal/remote/agentbin/bin/llmhost-agent-linux-arm64.gz
 
-.PHONY: help build release test test-long test-deps demo bench generate lint clean
+.PHONY: help build release test test-long test-deps demo bench bench-push generate lint clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ demo: build ## deploy a hardened inference server to a throwaway VM and look at 
 
 bench: build test-deps ## the figures of docs/performance.md
 	$(GO) run ./test/bench
+
+bench-push: build test-deps ## how fast a model reaches a host, beside scp, rsync and sftp
+	$(GO) run ./test/bench/push
 
 generate: ## the SDK, the schema, the protocol and the generated docs
 	$(GO) generate ./...

@@ -104,6 +104,9 @@ func StartSSHD(ctx context.Context, dir string, o SSHDOptions) (*SSHD, error) {
 	}
 }
 
+// PID is the server's process. Its children are its sessions.
+func (s *SSHD) PID() int { return s.cmd.Process.Pid }
+
 func (s *SSHD) start(ctx context.Context, program, dir, hostKey string, o SSHDOptions) error {
 	// sshd takes the first line of a setting.
 	lines := append([]string{}, o.Config...)
