@@ -11,9 +11,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/common/util/cmdutil"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/llmhost/llmhost/internal/hostfile"
 	"github.com/llmhost/llmhost/internal/remote"
@@ -190,19 +188,14 @@ func confirmHostKey(cmd *cobra.Command, h *hostfile.Host, key remote.HostKey, kn
 	}
 	text := fmt.Sprintf("%s presents this host key, which is not known here:\n\n  %s (%s)\n\n"+
 		"Compare it with what the machine's own console says:\n\n  ssh-keygen -lf /etc/ssh/ssh_host_%s_key.pub\n\n", h.SSH.Address, key.Fingerprint, key.Type, file)
-	in := cmd.InOrStdin()
-	if f, ok := in.(*os.File); ok && !term.IsTerminal(int(f.Fd())) || cmdutil.DisableInteractive {
+	if !canAsk(cmd) {
 		return fmt.Errorf("%sThere is no terminal to ask on; if it is the same, run this again with --accept-host-key %s", text, key.Fingerprint)
 	}
-	fmt.Fprint(cmd.ErrOrStderr(), text+"Is it the same? Type yes: ")
-	answer, err := bufio.NewReader(in).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the answer: %w", err)
+	yes, err := saysYes(cmd, text+"Is it the same?")
+	if err == nil && !yes {
+		err = errors.New("the host key was not confirmed; nothing was changed")
 	}
-	if strings.TrimSpace(answer) != "yes" {
-		return errors.New("the host key was not confirmed; nothing was changed")
-	}
-	return nil
+	return err
 }
 
 // adminPassword asks for the password once, for the login and for sudo.

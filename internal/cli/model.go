@@ -12,10 +12,11 @@ func newModelCmd() *cobra.Command {
 		Short: "Bring models to a host, and keep them right",
 		Long: "Models of 5 to 200 GB: they reach a host verified, go on where an interrupted push stopped, and are\n" +
 			"watched afterwards. A host file declares them, each with its SHA-256.",
-		Args: aVerb,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:                       aVerb,
+		SuggestionsMinimumDistance: 2,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newModelSignCmd())
+	cmd.AddCommand(newModelListCmd(), newModelVerifyCmd(), newModelSignCmd(), newModelRemoveCmd(), newModelCollectCmd())
 	return cmd
 }
 

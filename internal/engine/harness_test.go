@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// command is a command line with the engine's commands, drift, and nothing else.
+// command is a command line with the engine's commands, drift, deployed, and nothing else.
 func command() int {
 	engine.Defaults()
 	cmdutil.DisableInteractive = true
@@ -77,6 +77,13 @@ func command() int {
 			return err
 		}
 		return drift.New("dev", "test", time.Unix(0, 0), found).WriteJSON(os.Stdout)
+	}})
+	root.AddCommand(&cobra.Command{Use: "deployed", RunE: func(*cobra.Command, []string) error {
+		all, err := e.Deployed(ctx, "dev")
+		for _, r := range all {
+			fmt.Println(r.Type, r.Name, r.ID)
+		}
+		return err
 	}})
 	if err := root.ExecuteContext(ctx); err != nil {
 		return engine.ShowError(ctx, environment.WrongKey(err), os.Stderr)

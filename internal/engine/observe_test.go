@@ -125,3 +125,20 @@ func TestObserveComparesWithTheState(t *testing.T) {
 		t.Errorf("what is no longer declared, but still deployed, is not looked at: %+v", r.Findings)
 	}
 }
+
+// What is deployed is what the state says, with what a killed run may have begun; the host isn't asked.
+func TestDeployed(t *testing.T) {
+	t.Parallel()
+	p := newProject(t, note{Name: "a", Path: "a", Text: "A"})
+	if got := p.must("deployed").stdout; got != "" {
+		t.Errorf("before the first deployment: %q", got)
+	}
+	p.up()
+	p.declare(note{Name: "a", Path: "a", Text: "A"}, note{Name: "b", Path: "b", Text: "B"})
+	p.killed("late", "b", upArgs...)
+	p.steer("unreachable")
+	const want = "test:index:Note a a\ntest:index:Note b b\n"
+	if got := p.must("deployed").stdout; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
