@@ -44,6 +44,7 @@ func (h *host) stateDir() string        { return filepath.Join(h.root, "state") 
 type client struct {
 	agentpb.AgentClient
 	t    *testing.T
+	host *host
 	ends func() error // closes the connection and waits for the agent's end
 }
 
@@ -54,6 +55,7 @@ func (h *host) connect() *client {
 		h.t.Fatal(err)
 	}
 	c := serve(h.t, agent.Options{Version: "test"})
+	c.host = h
 	if _, err := c.Hello(h.t.Context(), &agentpb.HelloRequest{Protocol: agentpb.Protocol, StateDir: h.stateDir()}); err != nil {
 		h.t.Fatal(err)
 	}

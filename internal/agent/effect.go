@@ -26,7 +26,7 @@ func (st *state) putPath(c *agentpb.Claim, want string, effect func(was *durable
 		return nil, fault.OfPath("look at the folder of", path, err)
 	}
 	foreign := was != nil
-	if foreign && want == durable.Directory {
+	if foreign && want == durable.Directory && c.GetKind() == kindDirectory {
 		made, err := st.madeAsParent(path)
 		if err != nil {
 			return nil, err
@@ -61,6 +61,11 @@ func effectWithParents(path string, parents []string, was *durable.Info, effect 
 func (st *state) undo(c *ledger.Claimed) {
 	if was, err := durable.Lstat(c.ID); err != nil || was != nil {
 		return
+	}
+	if c.Kind == kindModel {
+		if part, err := durable.Lstat(partPath(c.ID)); err != nil || part != nil {
+			return // the next push goes on with it, and a removal removes it
+		}
 	}
 	st.removeParents(&c.Entry)
 	// An entry that stays is incomplete, which the next run handles.

@@ -39,7 +39,7 @@ func (s *Server) PutModel(stream grpc.ClientStreamingServer[agentpb.PutModelRequ
 			changed, err := st.setModelAttributes(stream.Context(), path, header.GetSha256(), want)
 			return changed, fault.OfPath("set the attributes of", path, err)
 		}
-		return true, fault.OfPath("write", path, st.receiveModel(stream, header, want))
+		return true, fault.OfPath("write", path, st.receiveStream(stream, header, want))
 	})
 	if err != nil {
 		return err
@@ -47,9 +47,9 @@ func (s *Server) PutModel(stream grpc.ClientStreamingServer[agentpb.PutModelRequ
 	return stream.SendAndClose(resp)
 }
 
-// receiveModel puts a model in place of the one that is there. A running server keeps the old
+// receiveStream puts a model in place of the one that is there. A running server keeps the old
 // one open until it is restarted.
-func (st *state) receiveModel(stream grpc.ClientStreamingServer[agentpb.PutModelRequest, agentpb.ChangeResponse], header *agentpb.ModelHeader, want durable.Attributes) error {
+func (st *state) receiveStream(stream grpc.ClientStreamingServer[agentpb.PutModelRequest, agentpb.ChangeResponse], header *agentpb.ModelHeader, want durable.Attributes) error {
 	path := header.GetClaim().GetId()
 	d, name, err := durable.Parent(path)
 	if err != nil {
@@ -80,7 +80,7 @@ func (st *state) receiveModel(stream grpc.ClientStreamingServer[agentpb.PutModel
 }
 
 // incomingModel is the name under which a model arrives.
-func incomingModel(name string) string { return "." + name + ".llmhost-part" }
+func incomingModel(name string) string { return "." + name + ".llmhost-stream" }
 
 // setModelAttributes changes a model's attributes after making sure that it is the model that
 // is meant.

@@ -1,15 +1,22 @@
 package agent_test
 
 import (
+	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/llmhost/llmhost/internal/agent"
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/transfer"
 )
 
 func sum(b []byte) string {
@@ -24,20 +31,79 @@ func modelHeader(path string, content []byte) *agentpb.ModelHeader {
 	}
 }
 
-// pushModel sends a header and then the content in pieces.
+// pushModel sends a header and then the content by a lane.
 func (c *client) pushModel(header *agentpb.ModelHeader, content []byte) (*agentpb.ChangeResponse, error) {
 	c.t.Helper()
-	stream, err := c.PutModel(c.t.Context())
-	if err != nil {
-		c.t.Fatal(err)
+	if header.GetAttributesOnly() {
+		stream, err := c.PutModel(c.t.Context())
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if err := stream.Send(&agentpb.PutModelRequest{Part: &agentpb.PutModelRequest_Header{Header: header}}); err != nil {
+			c.t.Fatal(err)
+		}
+		return stream.CloseAndRecv()
 	}
-	err = stream.Send(&agentpb.PutModelRequest{Part: &agentpb.PutModelRequest_Header{Header: header}})
-	for rest := content; err == nil && len(rest) > 0; {
-		n := min(len(rest), 64<<10)
-		err = stream.Send(&agentpb.PutModelRequest{Part: &agentpb.PutModelRequest_Data{Data: rest[:n]}})
-		rest = rest[n:]
+	done, err := c.host.push(c.t.Context(), header, fakeSource{content: content, size: header.GetSize()})
+	return &agentpb.ChangeResponse{Generation: done.Generation, Changed: done.Changed}, err
+}
+
+// push pushes a model to an agent of its own.
+func (h *host) push(ctx context.Context, header *agentpb.ModelHeader, src transfer.Source) (transfer.Result, error) {
+	h.t.Helper()
+	return transfer.Push(ctx, h, header, src, transfer.Options{})
+}
+
+// Lane starts an agent for a lane, as a connection to the host would.
+func (h *host) Lane(context.Context) (io.ReadWriteCloser, error) {
+	ours, theirs := net.Pipe()
+	served := make(chan error, 1)
+	go func() { served <- agent.Serve(context.Background(), theirs, agent.Options{Version: "test"}) }()
+	h.t.Cleanup(func() {
+		ours.Close()
+		if err := <-served; err != nil {
+			h.t.Errorf("the agent of a lane ended with: %v", err)
+		}
+	})
+	return lanePipe{ours, h.stateDir()}, nil
+}
+
+// lanePipe is a lane to an agent that keeps its state in a folder of the test.
+type lanePipe struct {
+	net.Conn
+	stateDir string
+}
+
+func (p lanePipe) Opening() (stateDir, holder string) { return p.stateDir, "the test" }
+
+func (h *host) ExtraLane(ctx context.Context) (io.ReadWriteCloser, error) { return h.Lane(ctx) }
+func (h *host) RTT() time.Duration                                        { return 0 }
+
+// fakeSource is a file that claims to have a size. pause is called when so many bytes were read.
+type fakeSource struct {
+	content []byte
+	size    uint64
+	after   int
+	pause   func()
+}
+
+func (s fakeSource) Files() []transfer.File { return []transfer.File{{Size: s.size}} }
+func (s fakeSource) ID() string             { return sum(s.content) }
+func (s fakeSource) Close() error           { return nil }
+func (s fakeSource) Open(_ context.Context, _ int, offset uint64) (io.ReadCloser, error) {
+	rest := bytes.NewReader(s.content[min(offset, uint64(len(s.content))):])
+	if s.pause == nil {
+		return io.NopCloser(rest), nil
 	}
-	return stream.CloseAndRecv() // why a send failed is said here
+	return io.NopCloser(io.MultiReader(io.LimitReader(rest, int64(s.after)), pausing(s.pause), rest)), nil
+}
+
+// pausing is a reader without bytes that takes its time.
+type pausing func()
+
+func (p pausing) Read([]byte) (int, error) {
+	p()
+	return 0, io.EOF
 }
 
 func (c *client) observeModel(path string, full bool) *agentpb.ModelState {
@@ -81,22 +147,36 @@ func TestModelNeedsTheSessionsLease(t *testing.T) {
 	wantReason(t, err, agentpb.Reason_LEASE_HELD)
 }
 
-func TestModelThatDidNotArriveWholeIsNotThere(t *testing.T) {
+func TestModelWithOtherBytesIsNotThere(t *testing.T) {
 	h := newHost(t)
 	c := h.connectToChange("s")
 	wrong := []byte(strings.Replace(string(weights), "weights", "Weights", 1))
-	for name, sent := range map[string][]byte{
-		"other bytes": wrong, "too few": weights[:len(weights)-1], "too many": append(weights[:len(weights):len(weights)], 'x'), "nothing": nil,
-	} {
+	_, err := c.pushModel(modelHeader(h.path("m.gguf"), weights), wrong)
+	wantReason(t, err, agentpb.Reason_DIGEST_MISMATCH)
+	onlyEntries(t, h.path(""))
+	if owned := c.mustListOwned(); len(owned) != 0 {
+		t.Errorf("owned: %v", owned)
+	}
+}
+
+func TestModelWhoseSourceIsShorterIsNotThere(t *testing.T) {
+	h := newHost(t)
+	c := h.connectToChange("s")
+	for name, sent := range map[string][]byte{"too few": weights[:len(weights)-1], "nothing": nil} {
 		t.Run(name, func(t *testing.T) {
 			_, err := c.pushModel(modelHeader(h.path("m.gguf"), weights), sent)
-			wantReason(t, err, agentpb.Reason_DIGEST_MISMATCH)
-			onlyEntries(t, h.path(""))
-			if owned := c.mustListOwned(); len(owned) != 0 {
-				t.Errorf("owned: %v", owned)
+			if !errors.Is(err, transfer.ErrChanged) {
+				t.Errorf("got %v", err)
+			}
+			if exists(h.path("m.gguf")) {
+				t.Error("half a model has its name")
 			}
 		})
 	}
+	if _, err := c.pushModel(modelHeader(h.path("m.gguf"), weights), weights); err != nil {
+		t.Fatal(err)
+	}
+	onlyEntries(t, h.path(""), "m.gguf")
 }
 
 func TestFailedPushLeavesTheOldModel(t *testing.T) {
@@ -110,33 +190,66 @@ func TestFailedPushLeavesTheOldModel(t *testing.T) {
 	}
 	next := modelHeader(path, weights)
 	next.Claim.Generation = put.GetGeneration()
-	_, err = c.pushModel(next, weights[1:])
+	_, err = c.pushModel(next, append([]byte("x"), weights[1:]...))
 	wantReason(t, err, agentpb.Reason_DIGEST_MISMATCH)
 	if mustRead(t, path) != "old" || c.observeModel(path, true).GetOwned().GetGeneration() != put.GetGeneration() {
 		t.Error("the old model is not there any more")
 	}
 }
 
-func TestCutConnectionLeavesNothing(t *testing.T) {
+// cutPush pushes a model and cuts the connection after some of it has arrived.
+func (h *host) cutPush(header *agentpb.ModelHeader, content []byte) {
+	h.t.Helper()
+	ctx, cut := context.WithCancel(h.t.Context())
+	part := filepath.Join(filepath.Dir(header.GetClaim().GetId()), transfer.PartName(filepath.Base(header.GetClaim().GetId())))
+	_, err := h.push(ctx, header, fakeSource{content: content, size: header.GetSize(), after: len(content) / 2, pause: func() {
+		waitFor(h.t, "the first bytes", func() bool { // two pieces were sent by now
+			journal, err := os.Stat(filepath.Join(part, "journal"))
+			return err == nil && journal.Size() > 300
+		})
+		cut()
+	}})
+	if !errors.Is(err, context.Canceled) {
+		h.t.Fatalf("a push that was cancelled ended with %v", err)
+	}
+}
+
+var large = bytes.Repeat([]byte("weights!"), 2<<20)
+
+func TestCutPushGoesOn(t *testing.T) {
 	h := newHost(t)
 	control := h.connectToChange("s")
-	bulk := h.connect()
-	stream, err := bulk.PutModel(t.Context())
+	header := modelHeader(h.path("new/m.gguf"), large)
+	h.cutPush(header, large)
+	if exists(h.path("new/m.gguf")) {
+		t.Fatal("half a model has its name")
+	}
+	if owned := control.mustListOwned(); len(owned) != 1 || owned[0].GetComplete() {
+		t.Errorf("owned: %v", owned)
+	}
+	done, err := h.push(t.Context(), header, fakeSource{content: large, size: header.GetSize()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	header := modelHeader(h.path("new/m.gguf"), weights)
-	if err := stream.Send(&agentpb.PutModelRequest{Part: &agentpb.PutModelRequest_Header{Header: header}}); err != nil {
-		t.Fatal(err)
+	if done.Found < 1<<20 || done.Found+done.Sent != uint64(len(large)) || done.SHA256 != sum(large) {
+		t.Errorf("found %d and sent %d of %d bytes: %s", done.Found, done.Sent, len(large), done.SHA256)
 	}
-	if err := stream.Send(&agentpb.PutModelRequest{Part: &agentpb.PutModelRequest_Data{Data: weights[:1000]}}); err != nil {
-		t.Fatal(err)
+	onlyEntries(t, h.path("new"), "m.gguf")
+}
+
+func TestCutPushIsRemovedWithItsModel(t *testing.T) {
+	h := newHost(t)
+	control := h.connectToChange("s")
+	header := modelHeader(h.path("new/m.gguf"), large)
+	h.cutPush(header, large)
+	waitFor(t, "the end of the agent", func() bool {
+		gone, err := control.Remove(t.Context(), &agentpb.RemoveRequest{Claim: &agentpb.Claim{
+			Kind: "Model", Id: header.GetClaim().GetId(), Urn: testURN, Stack: testStack, Generation: control.mustListOwned()[0].GetGeneration()}})
+		return err == nil && gone.GetKeptBecause() == ""
+	})
+	if owned := control.mustListOwned(); len(owned) != 0 || exists(h.path("new")) {
+		t.Errorf("owned: %v", owned)
 	}
-	waitFor(t, "the claim", func() bool { return len(control.mustListOwned()) == 1 })
-	if err := bulk.ends(); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "the clean-up", func() bool { return !exists(h.path("new")) && len(control.mustListOwned()) == 0 })
 }
 
 func waitFor(t *testing.T, what string, is func() bool) {

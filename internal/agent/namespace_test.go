@@ -75,15 +75,8 @@ func TestFullFileSystem(t *testing.T) {
 
 	// A model is refused before its bytes are sent.
 	big := []byte(strings.Repeat("x", 1<<20))
-	stream, err := c.PutModel(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	header := modelHeader(h.path("small/m.gguf"), big)
-	if err := stream.Send(&agentpb.PutModelRequest{Part: &agentpb.PutModelRequest_Header{Header: header}}); err != nil {
-		t.Fatal(err)
-	}
-	wantReason(t, stream.RecvMsg(&agentpb.ChangeResponse{}), agentpb.Reason_NO_SPACE)
+	_, err = c.pushModel(modelHeader(h.path("small/m.gguf"), big), nil)
+	wantReason(t, err, agentpb.Reason_NO_SPACE)
 
 	_, err = c.pushEngine(engineHeader(h.path("small/engines"), big), big)
 	wantReason(t, err, agentpb.Reason_NO_SPACE)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/transfer"
 )
 
 const (
@@ -33,28 +34,78 @@ const (
 var ErrIdle = errors.New("nothing was received for too long")
 
 // Serve speaks the protocol over a pipe until the pipe ends, ctx is done, or the other side is
-// silent. The end of the pipe is no error. It closes the pipe.
+// silent. The end of the pipe is no error. It closes the pipe. What the other side says first
+// chooses between gRPC and a lane.
 func Serve(ctx context.Context, rwc io.ReadWriteCloser, o Options) error {
 	if o.Idle == 0 {
 		o.Idle = DefaultIdle
 	}
+	head, err := firstBytes(ctx, rwc, o.Idle)
+	if err != nil || len(head) == 0 {
+		rwc.Close()
+		return err
+	}
+	rwc = &prefixed{ReadWriteCloser: rwc, head: head}
+	server := NewServer(o)
+	defer server.Close()
+	if head[0] == transfer.Preface[0] {
+		return server.ServeLane(ctx, rwc)
+	}
+	return server.serveCalls(ctx, rwc)
+}
+
+// firstBytes waits for what the other side says first. Nothing means that the pipe has ended.
+func firstBytes(ctx context.Context, r io.Reader, idle time.Duration) ([]byte, error) {
+	first := make(chan []byte, 1)
+	go func() { // a read of a process's standard input can't be interrupted
+		b := make([]byte, len(transfer.Preface))
+		n, _ := r.Read(b)
+		first <- b[:n]
+	}()
+	timer := time.NewTimer(idle)
+	defer timer.Stop()
+	select {
+	case b := <-first:
+		return b, nil
+	case <-timer.C:
+		return nil, ErrIdle
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// prefixed is a pipe some of which was already read.
+type prefixed struct {
+	io.ReadWriteCloser
+	head []byte
+}
+
+func (p *prefixed) Read(b []byte) (int, error) {
+	if len(p.head) > 0 {
+		n := copy(b, p.head)
+		p.head = p.head[n:]
+		return n, nil
+	}
+	return p.ReadWriteCloser.Read(b)
+}
+
+// serveCalls is Serve for gRPC.
+func (s *Server) serveCalls(ctx context.Context, rwc io.ReadWriteCloser) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	conn := newPipe(rwc)
 	defer conn.Close()
-	server := NewServer(o)
-	defer server.Close()
 
 	g := grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.InitialWindowSize(window),
 		grpc.InitialConnWindowSize(window),
 		grpc.WaitForHandlers(true),
-		grpc.UnaryInterceptor(server.recoverUnary),
-		grpc.StreamInterceptor(server.recoverStream),
+		grpc.UnaryInterceptor(s.recoverUnary),
+		grpc.StreamInterceptor(s.recoverStream),
 	)
-	agentpb.RegisterAgentServer(g, server)
-	go conn.watch(ctx, o.Idle, func() { cancel(ErrIdle) })
+	agentpb.RegisterAgentServer(g, s)
+	go conn.watch(ctx, s.options.Idle, func() { cancel(ErrIdle) })
 
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(newListener(conn)) }()
@@ -73,7 +124,7 @@ func Serve(ctx context.Context, rwc io.ReadWriteCloser, o Options) error {
 	select {
 	case <-stopped:
 	case <-time.After(grace):
-		server.log.Warn("calls were still running when the agent ended")
+		s.log.Warn("calls were still running when the agent ended")
 	}
 	return err
 }
@@ -92,7 +143,11 @@ func (s *Server) recoverStream(srv any, stream grpc.ServerStream, info *grpc.Str
 // change.
 func (s *Server) recover(method string, err *error) {
 	if r := recover(); r != nil {
-		s.log.Error("panic", "method", method, "value", fmt.Sprint(r), "stack", string(debug.Stack()))
-		*err = status.Errorf(codes.Internal, "the agent has failed in %s: %v; please report this as a bug in llmhost", method, r)
+		*err = s.panicked(method, r, debug.Stack())
 	}
+}
+
+func (s *Server) panicked(in string, value any, stack []byte) error {
+	s.log.Error("panic", "in", in, "value", fmt.Sprint(value), "stack", string(stack))
+	return status.Errorf(codes.Internal, "the agent has failed in %s: %v; please report this as a bug in llmhost", in, value)
 }

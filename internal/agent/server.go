@@ -73,6 +73,9 @@ func NewServer(o Options) *Server {
 	if o.StateDir == "" {
 		o.StateDir = DefaultStateDir
 	}
+	if o.Idle == 0 {
+		o.Idle = DefaultIdle
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}

@@ -3,7 +3,9 @@ package remote
 import (
 	"context"
 	"io"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 )
@@ -19,6 +21,9 @@ type Conn struct {
 
 	leasing chan struct{} // holds one token; whoever has it may take the lease
 	leased  bool
+
+	measure sync.Once
+	rtt     time.Duration
 }
 
 // Dial connects to a host: it opens the way, puts the agent there if it is not there yet,

@@ -24,6 +24,7 @@ import (
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/remote"
+	"github.com/llmhost/llmhost/internal/transfer"
 )
 
 // Host is a host under test.
@@ -268,33 +269,37 @@ func cancelCall(t *testing.T, h Host) {
 
 // pushModel sends a model whose header promises a digest.
 func (h Host) pushModel(ctx context.Context, c *remote.Conn, name string, content []byte, sha string, afterFirst func()) error {
-	bulk, end, err := c.Bulk(ctx)
-	if err != nil {
-		return err
-	}
-	defer end.Close()
-	stream, err := bulk.PutModel(ctx)
-	if err != nil {
-		return err
-	}
 	header := &agentpb.ModelHeader{
 		Claim: h.claim("Model", path.Join(h.Dir, name)), Sha256: sha, Size: uint64(len(content)),
 		Mode: 0o640, Owner: h.Owner, Group: h.Group, SessionId: c.Session(),
 	}
-	err = stream.Send(&agentpb.PutModelRequest{Part: &agentpb.PutModelRequest_Header{Header: header}})
-	for rest := content; err == nil && len(rest) > 0; {
-		n := min(len(rest), 1<<20)
-		err = stream.Send(&agentpb.PutModelRequest{Part: &agentpb.PutModelRequest_Data{Data: rest[:n]}})
-		rest = rest[n:]
-		if afterFirst != nil {
-			afterFirst()
-		}
-	}
-	if err != nil && !errors.Is(err, io.EOF) { // after EOF the answer says why
-		return err
-	}
-	_, err = stream.CloseAndRecv()
+	_, err := transfer.Push(ctx, c, header, fakeSource{content, afterFirst}, transfer.Options{})
 	return err
+}
+
+// fakeSource is a file in memory. It calls afterFirst, if there is one, when some of it was read.
+type fakeSource struct {
+	content    []byte
+	afterFirst func()
+}
+
+func (s fakeSource) Files() []transfer.File { return []transfer.File{{Size: uint64(len(s.content))}} }
+func (s fakeSource) ID() string             { return digest(s.content) }
+func (s fakeSource) Close() error           { return nil }
+func (s fakeSource) Open(_ context.Context, _ int, offset uint64) (io.ReadCloser, error) {
+	rest := bytes.NewReader(s.content[offset:])
+	if s.afterFirst == nil {
+		return io.NopCloser(rest), nil
+	}
+	return io.NopCloser(io.MultiReader(io.LimitReader(rest, 2<<20), call(s.afterFirst), rest)), nil
+}
+
+// call is a reader without bytes that calls a function.
+type call func()
+
+func (c call) Read([]byte) (int, error) {
+	c()
+	return 0, io.EOF
 }
 
 func (h Host) observeModel(t *testing.T, c *remote.Conn, name string) *agentpb.ModelState {

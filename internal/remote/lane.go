@@ -1,0 +1,108 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/status"
+
+	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/transfer"
+)
+
+var _ transfer.Lanes = (*Conn)(nil)
+
+// Lane starts an agent on a channel of its own and hands out its pipe, which has not said yet
+// whether it speaks gRPC or frames.
+func (c *Conn) Lane(ctx context.Context) (io.ReadWriteCloser, error) {
+	p, err := starter{host: c.host, options: c.options, state: c.target.stateDir()}.start(ctx, c.link)
+	if err != nil {
+		return nil, err
+	}
+	return &laneConn{pipe: p, conn: c, ctx: ctx}, nil
+}
+
+// ExtraLane is one more lane of the same push.
+func (c *Conn) ExtraLane(ctx context.Context) (io.ReadWriteCloser, error) { return c.Lane(ctx) }
+
+// pings are how often the way to the agent and back is measured.
+const pings = 3
+
+// RTT is the shortest of some round trips to the agent, measured when it is first asked for. It
+// is 0 for a connection that gives no answer.
+func (c *Conn) RTT() time.Duration {
+	c.measure.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+		defer cancel()
+		for range pings {
+			begun := time.Now()
+			if _, err := c.control.client.Ping(ctx, &agentpb.PingRequest{}); err != nil {
+				return
+			}
+			if took := time.Since(begun); c.rtt == 0 || took < c.rtt {
+				c.rtt = took
+			}
+		}
+	})
+	return c.rtt
+}
+
+// laneConn is a lane's pipe.
+type laneConn struct {
+	*pipe
+	conn *Conn
+	ctx  context.Context // of the push
+	once sync.Once
+}
+
+// Close ends the agent at once: what it has received it keeps, and it waits for nothing.
+func (l *laneConn) Close() error {
+	l.once.Do(func() { go l.process.kill() })
+	return nil
+}
+
+// Opening is the agent's state folder and who pushes.
+func (l *laneConn) Opening() (stateDir, holder string) {
+	return l.conn.target.stateDir(), l.conn.options.Holder
+}
+
+// Translate puts an error of a push into this package's words. What went wrong on this side is
+// in its own.
+func (l *laneConn) Translate(err error) error {
+	var said interface{ GRPCStatus() *status.Status }
+	switch {
+	case l.ctx.Err() != nil:
+		return cancelled(l.ctx, l.conn.host, "the push of a model")
+	case errors.As(err, &said):
+		alive := func() error { return nil } // it has answered
+		return translator{host: l.conn.host, death: alive}.translate(l.ctx, "push", err)
+	case errors.Is(err, transfer.ErrCut), errors.Is(err, io.EOF):
+		return lost(l.conn.host, "push", firstError(l.death(), err))
+	default:
+		return err
+	}
+}
+
+// death says why the lane is gone, nil while it is there.
+func (l *laneConn) death() error {
+	select { // the end of the stream is often seen before that of the program
+	case <-l.process.exited:
+	case <-l.conn.link.done():
+	case <-time.After(lastWordsWait):
+		return nil
+	}
+	if isDone(l.conn.link) {
+		return firstError(l.conn.link.cause(), errors.New("the connection ended"))
+	}
+	if said := l.process.stderr.String(); said != "" {
+		return fmt.Errorf("the agent ended: %s", lastLine(said))
+	}
+	return errors.New("the agent ended")
+}
+
+// lastWordsWait is how long is waited for the reason of an end.
+const lastWordsWait = time.Second

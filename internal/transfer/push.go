@@ -1,0 +1,664 @@
+package transfer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/status"
+
+	"github.com/llmhost/llmhost/internal/agent/agentpb"
+)
+
+// Lanes opens lanes to one host.
+type Lanes interface {
+	// Lane starts an agent on a channel of its own and returns its pipe, behind its first line.
+	// It may implement Opening and Translating.
+	Lane(ctx context.Context) (io.ReadWriteCloser, error)
+	// ExtraLane is the same for one more lane of a push, on a connection of its own where that
+	// helps.
+	ExtraLane(ctx context.Context) (io.ReadWriteCloser, error)
+	// RTT is how long a message to the host and its answer take.
+	RTT() time.Duration
+}
+
+// Opening is a lane's pipe that knows the state folder of the agent, and who pushes.
+type Opening interface {
+	Opening() (stateDir, holder string)
+}
+
+// Translating is a lane's pipe that puts the agent's errors, and those of a dead connection, into
+// the connection's own words.
+type Translating interface {
+	Translate(error) error
+}
+
+// Options are a push's settings. The zero value is good.
+type Options struct {
+	Progress func(Progress) // called about four times a second, from one goroutine
+	MaxLanes int            // 0: as many as help
+	Holder   string         // for people: who pushes, to tell another push of the same model; empty: whom the lane knows
+}
+
+// Result is what a push has done.
+type Result struct {
+	Generation uint64
+	Changed    bool
+	SHA256     string // of the file, or of the folder's manifest
+	Files      []File // with their digests
+	Sent       uint64 // bytes that went over the wire
+	Found      uint64 // bytes that the host had from an earlier attempt
+}
+
+const (
+	// batchSize is what a lane is given at once, in bytes: one piece, or several small ones.
+	batchSize = headSize + placeSize + pieceSize
+	// batches are how many of them are read ahead for each lane.
+	batches = 3
+	// beatEvery keeps the agent alive while nothing is sent. It ends itself after a minute.
+	beatEvery = 10 * time.Second
+	// silence is how long the agent may say nothing. It says something four times a second.
+	silence = time.Minute
+	// lastWords is how long is waited for an agent that has stopped reading to say why.
+	lastWords = 3 * time.Second
+)
+
+// Push brings a model to a host. The header says where to, and what is pinned of it; files and
+// sizes are the source's.
+//
+// A push that is interrupted leaves what has arrived on the host, and the next one of the same
+// bytes goes on from there: of the same digest, or of the same source if none is pinned. Push
+// itself tries once: a connection that was cut is for its owner to make anew. Errors of the agent
+// are those of the lanes' Translate; ErrChanged is in the error when the source has changed.
+func Push(ctx context.Context, l Lanes, header *agentpb.ModelHeader, src Source, o Options) (Result, error) {
+	caller := ctx
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	first, err := l.Lane(caller)
+	if err != nil {
+		return Result{}, err
+	}
+	p := &push{src: src, files: src.Files(), options: o, caller: caller, ctx: ctx, cancel: cancel, events: make(chan event, 16)}
+	p.pinned = header.GetSha256() != ""
+	open := &agentpb.LaneOpen{Header: p.header(header)}
+	if known, ok := first.(Opening); ok {
+		open.StateDir, open.Holder = known.Opening()
+	}
+	if o.Holder != "" {
+		open.Holder = o.Holder
+	}
+	open.Sparse = sparse(src)
+	out := newLane(first)
+	defer out.close()
+	// Whatever blocks on the lane ends with it.
+	defer context.AfterFunc(ctx, out.close)()
+	result, err := p.run(out, open)
+	if err != nil {
+		return Result{}, p.explain(out, err)
+	}
+	return result, nil
+}
+
+// sparse reports whether a source has holes.
+func sparse(src Source) bool {
+	holes, ok := src.(Holes)
+	if !ok {
+		return false
+	}
+	for i, f := range src.Files() {
+		if start, end, ok := holes.Data(i, 0); f.Size > 0 && (!ok || start > 0 || end < f.Size) {
+			return true
+		}
+	}
+	return false
+}
+
+// push is one push's state.
+type push struct {
+	src     Source
+	files   []File
+	pinned  bool
+	options Options
+	caller  context.Context
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	events  chan event
+
+	reading sync.WaitGroup // what uses the source
+
+	sums []hash.Hash // of the files, when nothing is pinned
+	sent atomic.Uint64
+}
+
+// event is what the agent says.
+type event struct {
+	kind     kind
+	plan     *agentpb.LanePlan
+	need     *agentpb.LaneNeed
+	progress *agentpb.LaneProgress
+	done     *agentpb.LaneDone
+	err      error
+}
+
+func (p *push) header(from *agentpb.ModelHeader) *agentpb.ModelHeader {
+	h := &agentpb.ModelHeader{
+		Claim: from.GetClaim(), Path: from.GetPath(), Sha256: from.GetSha256(), Folder: from.GetFolder(),
+		Mode: from.GetMode(), Owner: from.GetOwner(), Group: from.GetGroup(), SessionId: from.GetSessionId(),
+		SourceId: p.src.ID(),
+	}
+	for _, f := range p.files {
+		h.Size += f.Size
+		h.Files = append(h.Files, &agentpb.ModelFile{Name: f.Name, Size: f.Size, Sha256: f.SHA256})
+	}
+	return h
+}
+
+// explain says what a push has failed of: the caller's cancellation, the agent's words, or what
+// went wrong here.
+func (p *push) explain(l *lane, err error) error {
+	if p.caller.Err() != nil {
+		err = context.Cause(p.caller)
+	}
+	if l.translate != nil {
+		return l.translate(err)
+	}
+	return err
+}
+
+// run speaks with the agent.
+func (p *push) run(out *lane, open *agentpb.LaneOpen) (Result, error) {
+	if _, err := out.write([]byte(Preface)); err != nil {
+		return Result{}, err
+	}
+	if err := out.message(kindOpen, open); err != nil {
+		return Result{}, err
+	}
+	go p.listen(out)
+	go p.beat(out)
+
+	e, err := p.next(kindPlan)
+	if err != nil {
+		return Result{}, err
+	}
+	found, total := e.plan.GetFound(), open.GetHeader().GetSize()
+	sent := make(chan error, 1) // takes the end of each sending
+	send := func(need []*agentpb.LaneRange, answered uint32) {
+		p.reading.Add(1)
+		go func() {
+			err := p.send(out, need)
+			if err == nil {
+				err = out.message(kindEnd, &agentpb.LaneEnd{Sha256: p.digests(), Answered: answered})
+			}
+			sent <- err
+		}()
+	}
+	send(e.plan.GetNeed(), 0)
+	sending := true
+	defer func() {
+		p.cancel(errEnded)
+		p.reading.Wait() // the source is the caller's again; a write may take its time to end
+	}()
+	var again []*agentpb.LaneRange // what is to be sent after that
+	var asked, answered uint32
+	for {
+		select {
+		case err := <-sent:
+			sending = false
+			if err != nil {
+				return Result{}, p.reason(err)
+			}
+		case e, ok := <-p.events:
+			switch {
+			case !ok:
+				return Result{}, context.Cause(p.ctx)
+			case e.err != nil:
+				return Result{}, e.err
+			case e.kind == kindProgress:
+				p.report(e.progress, found, total)
+			case e.kind == kindNeed:
+				asked++
+				again = append(again, e.need.GetNeed()...)
+			case e.kind == kindDone:
+				return p.result(e.done, found), nil
+			}
+		}
+		if !sending && asked > answered {
+			answered, sending = asked, true
+			send(again, answered)
+			again = nil
+		}
+	}
+}
+
+// errEnded ends what still runs when a push has its result.
+var errEnded = errors.New("the push has ended")
+
+// reason is why sending has failed: an agent that stops reading says why.
+func (p *push) reason(err error) error {
+	var ours *sourceError
+	if errors.As(err, &ours) || p.ctx.Err() != nil {
+		return err
+	}
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
+	for {
+		select {
+		case e, ok := <-p.events:
+			if !ok || e.err != nil && errors.Is(e.err, ErrCut) {
+				return err
+			}
+			if e.err != nil {
+				return e.err
+			}
+		case <-timer.C:
+			return err
+		}
+	}
+}
+
+func (p *push) result(done *agentpb.LaneDone, found uint64) Result {
+	r := Result{
+		Generation: done.GetChange().GetGeneration(), Changed: done.GetChange().GetChanged(),
+		SHA256: done.GetSha256(), Sent: p.sent.Load(), Found: found,
+	}
+	for i, f := range p.files {
+		if i < len(done.GetFiles()) {
+			f.SHA256 = done.GetFiles()[i]
+		}
+		r.Files = append(r.Files, f)
+	}
+	return r
+}
+
+func (p *push) report(at *agentpb.LaneProgress, found, total uint64) {
+	if p.options.Progress == nil {
+		return
+	}
+	phase, done := "send", at.GetArrived()
+	if done >= total {
+		phase, done = "verify", at.GetHashed()
+	}
+	p.options.Progress(Progress{Phase: phase, Done: done, Total: total, Sent: p.sent.Load(), Found: found})
+}
+
+// next waits for the agent's next word, which must be of a kind.
+func (p *push) next(k kind) (event, error) {
+	for {
+		select {
+		case e, ok := <-p.events:
+			switch {
+			case !ok:
+				return event{}, context.Cause(p.ctx)
+			case e.err != nil:
+				return event{}, e.err
+			case e.kind == k:
+				return e, nil
+			case e.kind != kindProgress:
+				return event{}, fmt.Errorf("%w: a frame %q", errProtocol, e.kind)
+			}
+		case <-p.ctx.Done():
+			return event{}, context.Cause(p.ctx)
+		}
+	}
+}
+
+// listen turns the agent's frames into events. The last one is an error, unless the push ends
+// before.
+func (p *push) listen(l *lane) {
+	defer close(p.events)
+	silent := time.AfterFunc(silence, func() {
+		p.cancel(fmt.Errorf("the agent gave no sign of life for %s", silence))
+	})
+	defer silent.Stop()
+	for {
+		e, err := readEvent(l.rwc)
+		if err != nil {
+			e = event{err: err}
+		}
+		silent.Reset(silence)
+		select {
+		case p.events <- e:
+		case <-p.ctx.Done():
+			return
+		}
+		if err != nil || e.err != nil || e.kind == kindDone {
+			return
+		}
+	}
+}
+
+func readEvent(r io.Reader) (event, error) {
+	k, length, err := readHead(r)
+	if errors.Is(err, errProtocol) {
+		return event{}, err
+	}
+	if err != nil {
+		return event{}, fmt.Errorf("%w: %w", ErrCut, err)
+	}
+	e := event{kind: k}
+	switch k {
+	case kindPlan:
+		e.plan = &agentpb.LanePlan{}
+		err = readMessage(r, length, e.plan)
+	case kindNeed:
+		e.need = &agentpb.LaneNeed{}
+		err = readMessage(r, length, e.need)
+	case kindProgress:
+		e.progress = &agentpb.LaneProgress{}
+		err = readMessage(r, length, e.progress)
+	case kindDone:
+		e.done = &agentpb.LaneDone{}
+		err = readMessage(r, length, e.done)
+	case kindError:
+		var s spb.Status
+		if err = readMessage(r, length, &s); err == nil {
+			e.err = status.FromProto(&s).Err()
+			if e.err == nil {
+				err = fmt.Errorf("%w: an error that is none", errProtocol)
+			}
+		}
+	default:
+		err = fmt.Errorf("%w: a frame %q", errProtocol, k)
+	}
+	return e, err
+}
+
+// beat keeps the agent alive.
+func (p *push) beat(l *lane) {
+	ticker := time.NewTicker(beatEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-ticker.C:
+			if l.writing.TryLock() { // else something is being sent
+				b, _ := message(kindBeat, nil)
+				_, _ = l.rwc.Write(b) // whoever sends next sees the same error
+				l.writing.Unlock()
+			}
+		}
+	}
+}
+
+func (p *push) digests() []string {
+	var out []string
+	for _, s := range p.sums {
+		out = append(out, hex.EncodeToString(s.Sum(nil)))
+	}
+	return out
+}
+
+// sourceError is an error on this side.
+type sourceError struct{ err error }
+
+func (e *sourceError) Error() string { return e.err.Error() }
+func (e *sourceError) Unwrap() error { return e.err }
+
+// send reads what is needed and writes it to the lane, in order.
+func (p *push) send(l *lane, need []*agentpb.LaneRange) error {
+	full := make(chan []byte, batches)
+	free := make(chan []byte, batches)
+	for range batches {
+		free <- make([]byte, 0, batchSize)
+	}
+	ctx, cancel := context.WithCancelCause(p.ctx)
+	defer cancel(nil)
+	var readErr error
+	go func() {
+		defer p.reading.Done()
+		defer close(full)
+		b := &batcher{ctx: ctx, full: full, free: free}
+		if readErr = p.read(ctx, b, need); readErr == nil {
+			readErr = b.flush()
+		}
+	}()
+	var err error
+	for b := range full {
+		if err != nil {
+			continue
+		}
+		if _, err = l.write(b); err != nil {
+			cancel(err)
+			continue
+		}
+		free <- b[:0]
+	}
+	if err != nil {
+		return err
+	}
+	return readErr
+}
+
+// batcher collects frames until they are worth a write.
+type batcher struct {
+	ctx        context.Context
+	full, free chan []byte
+	now        []byte
+}
+
+// room returns space for a frame of at most so many bytes behind its head, and sends what is
+// there if it doesn't fit.
+func (b *batcher) room(length int) error {
+	if b.now != nil && len(b.now)+headSize+length > cap(b.now) {
+		if err := b.flush(); err != nil {
+			return err
+		}
+	}
+	if b.now == nil {
+		select {
+		case b.now = <-b.free:
+		case <-b.ctx.Done():
+			return context.Cause(b.ctx)
+		}
+	}
+	return nil
+}
+
+func (b *batcher) flush() error {
+	if len(b.now) == 0 {
+		return nil
+	}
+	select {
+	case b.full <- b.now:
+		b.now = nil
+		return nil
+	case <-b.ctx.Done():
+		return context.Cause(b.ctx)
+	}
+}
+
+// data adds a piece that read fills.
+func (b *batcher) data(at place, size int, read func([]byte) error) error {
+	if err := b.room(placeSize + size); err != nil {
+		return err
+	}
+	from := len(b.now)
+	frame := b.now[from : from+headSize+placeSize+size]
+	putHead(frame, kindData, placeSize+size)
+	putPlace(frame[headSize:], at)
+	if err := read(frame[headSize+placeSize:]); err != nil {
+		return err
+	}
+	b.now = b.now[:from+len(frame)]
+	return nil
+}
+
+// zero adds a hole.
+func (b *batcher) zero(at place, size uint64) error {
+	if err := b.room(placeSize + 8); err != nil {
+		return err
+	}
+	from := len(b.now)
+	frame := b.now[from : from+headSize+placeSize+8]
+	putHead(frame, kindZero, placeSize+8)
+	putPlace(frame[headSize:], at)
+	binary.BigEndian.PutUint64(frame[headSize+placeSize:], size)
+	b.now = b.now[:from+len(frame)]
+	return nil
+}
+
+// read reads what is needed. When nothing is pinned it reads everything, once, since the digest
+// that the host's is compared with has to come from here.
+func (p *push) read(ctx context.Context, b *batcher, need []*agentpb.LaneRange) error {
+	wanted := make([]spans, len(p.files))
+	for _, n := range need {
+		if int(n.GetFile()) >= len(p.files) || n.GetOffset() > p.files[n.GetFile()].Size || n.GetLength() > p.files[n.GetFile()].Size-n.GetOffset() {
+			return fmt.Errorf("%w: it needs bytes that are not there", errProtocol)
+		}
+		wanted[n.GetFile()].add(span{n.GetOffset(), n.GetOffset() + n.GetLength()})
+	}
+	hashing := !p.pinned && p.sums == nil
+	for i, f := range p.files {
+		r := &fileReader{ctx: ctx, push: p, file: i, batch: b}
+		if hashing {
+			r.sum = sha256.New()
+			p.sums = append(p.sums, r.sum)
+		}
+		at := uint64(0)
+		for _, s := range wanted[i] {
+			if err := r.skip(span{at, s.start}); err != nil {
+				return err
+			}
+			if err := r.send(s); err != nil {
+				return err
+			}
+			at = s.end
+		}
+		if err := r.skip(span{at, f.Size}); err != nil {
+			return err
+		}
+		if err := r.close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fileReader reads one file of the source in order.
+type fileReader struct {
+	ctx   context.Context
+	push  *push
+	file  int
+	batch *batcher
+	sum   hash.Hash // nil when nobody asks
+
+	in io.ReadCloser
+	at uint64
+}
+
+// fill reads the bytes at a position.
+func (r *fileReader) fill(at uint64, b []byte) error {
+	if r.in == nil || r.at != at {
+		if err := r.close(); err != nil {
+			return err
+		}
+		in, err := r.push.src.Open(r.ctx, r.file, at)
+		if err != nil {
+			return &sourceError{err}
+		}
+		r.in, r.at = in, at
+	}
+	n, err := io.ReadFull(r.in, b)
+	r.at += uint64(n)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		f := r.push.files[r.file]
+		err = fmt.Errorf("%w: %s ends after %d bytes, and had %d", ErrChanged, firstOf(f.Name, "it"), r.at, f.Size)
+	}
+	if err != nil {
+		return &sourceError{err}
+	}
+	if r.sum != nil {
+		r.sum.Write(b)
+	}
+	return nil
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// close ends the reading. A source may notice only then that it has changed.
+func (r *fileReader) close() error {
+	if r.in == nil {
+		return nil
+	}
+	err := r.in.Close()
+	r.in = nil
+	if err != nil {
+		return &sourceError{err}
+	}
+	return nil
+}
+
+// send sends a part of the file, its holes as such.
+func (r *fileReader) send(s span) error {
+	holes, sparse := r.push.src.(Holes)
+	for at := s.start; at < s.end; {
+		end := s.end
+		if sparse {
+			start, stop, ok := holes.Data(r.file, at)
+			if !ok || start > s.end {
+				start = s.end
+			}
+			if start > at {
+				if err := r.hole(at, start-at); err != nil {
+					return err
+				}
+				at = start
+				continue
+			}
+			end = min(end, max(stop, at+1))
+		}
+		for at < end {
+			n := min(end-at, pieceSize)
+			err := r.batch.data(place{r.file, at}, int(n), func(b []byte) error { return r.fill(at, b) })
+			if err != nil {
+				return err
+			}
+			r.push.sent.Add(n)
+			at += n
+		}
+	}
+	return nil
+}
+
+func (r *fileReader) hole(at, size uint64) error {
+	if r.sum != nil {
+		if _, err := io.CopyN(r.sum, zeros{}, int64(size)); err != nil {
+			return err
+		}
+	}
+	return r.batch.zero(place{r.file, at}, size)
+}
+
+// skip passes a part that the host has. It is read only for the digest.
+func (r *fileReader) skip(s span) error {
+	if r.sum == nil {
+		return nil
+	}
+	buf := make([]byte, min(s.end-s.start, pieceSize))
+	for at := s.start; at < s.end; {
+		if err := r.ctx.Err(); err != nil {
+			return context.Cause(r.ctx)
+		}
+		n := min(s.end-at, pieceSize)
+		if err := r.fill(at, buf[:n]); err != nil {
+			return err
+		}
+		at += n
+	}
+	return nil
+}
