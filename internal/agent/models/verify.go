@@ -21,6 +21,9 @@ type VerifyOptions struct {
 	Idle     bool
 	Remember bool // keep the result
 	Progress func(file string, done, total uint64)
+	// Also judges a model that has the right digest; nil: nothing else is judged. Its error is
+	// the failure.
+	Also func(*Model) error
 }
 
 // Verify reads a whole model from the disk. The model's Verified is the result. An error means
@@ -93,6 +96,11 @@ func (l *look) judge(ctx context.Context, o VerifyOptions) (failure string, err 
 	}
 	if want != "" && l.model.SHA256 != want {
 		return fmt.Sprintf("it has the SHA-256 %s and not %s", l.model.SHA256, want), nil
+	}
+	if o.Also != nil {
+		if err := o.Also(l.model); err != nil {
+			return err.Error(), nil
+		}
 	}
 	return "", nil
 }
