@@ -156,9 +156,9 @@ func bootstrap(cmd *cobra.Command, h *hostfile.Host, flags bootstrapFlags, say f
 	}
 	step(true, "first connection as %s: the agent runs as root", flags.deployUser)
 
-	edits := []hostfile.Edit{
-		{Block: "ssh", Attribute: "host_key", Value: hostKey.Line},
-		{Block: "ssh", Attribute: "user", Value: flags.deployUser},
+	edits := []hostfile.Change{
+		hostfile.Edit{Block: "ssh", Attribute: "host_key", Value: hostKey.Line},
+		hostfile.Edit{Block: "ssh", Attribute: "user", Value: flags.deployUser},
 	}
 	if h.SSH.Identity != result.Identity {
 		edits = append(edits, hostfile.Edit{Block: "ssh", Attribute: "identity", Value: shortenHome(result.Identity)})

@@ -2,23 +2,19 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/llmhost/llmhost/internal/hostfile"
 )
 
-// pinned is one entry of a host file with the digest that its local file has now.
+// pinned is one entry of a host file with the digest that its source has now.
 type pinned struct {
-	Kind    string `json:"kind"` // engine or model
+	Kind    string `json:"kind"` // engine, model or companion
 	Name    string `json:"name"`
 	Source  string `json:"source"`
 	Old     string `json:"old"` // "" when the host file had no valid digest
@@ -30,10 +26,12 @@ func newPinCmd() *cobra.Command {
 	var stack string
 	var check, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "pin [(engine|model) NAME]…",
+		Use:   "pin [(engine|model|companion) NAME]…",
 		Short: "Write the SHA-256 of engines and models into the host file",
-		Long: "Compute the SHA-256 of the local files that engine and model blocks name, all of them or those given, and\n" +
-			"write it into the host file. Comments and layout stay, and a digest that is right already isn't touched.\n\n" +
+		Long: "Find out the SHA-256 of what engine, model and companion blocks name, of all of them or those given, and\n" +
+			"write it into the host file. Comments and layout stay, and a digest that is right already isn't touched.\n" +
+			"Local files are read, and remembered until they change; a hub or a host is asked; and where nobody says\n" +
+			"a digest, the bytes are read through. A companion's name is MODEL/NAME.\n\n" +
 			"Pin a file only after you have compared it with what its publisher says: a deployment trusts the digest.\n\n" +
 			"With --json the result is an array of {kind, name, source, old, new, changed}.\n\n" +
 			"The exit code is 0, with --check 2 if a digest differs, and 1 if it could not tell.",
@@ -43,7 +41,9 @@ func newPinCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			entries, err := digests(cmd, file, args)
+			ctx, stop := untilInterrupted(cmd)
+			defer stop()
+			entries, err := digests(ctx, cmd, file, args)
 			if err != nil {
 				return err
 			}
@@ -70,25 +70,27 @@ func newPinCmd() *cobra.Command {
 	return cmd
 }
 
-// digests computes the digests of the entries that the arguments name.
-func digests(cmd *cobra.Command, file string, args []string) ([]pinned, error) {
-	pins, diags := hostfile.LoadPins(file)
+// digests finds out the digests of the entries that the arguments name.
+func digests(ctx context.Context, cmd *cobra.Command, file string, args []string) ([]pinned, error) {
+	h, diags := hostfile.LoadUnpinned(file)
 	if err := hostfile.AsError(diags); err != nil {
 		return nil, err
 	}
-	pins, err := selectPins(pins, file, args)
+	pins, err := selectPins(h.Pins(), file, args)
 	if err != nil {
 		return nil, err
 	}
+	look := newLooker(cmd, h)
+	defer look.close()
 	entries := make([]pinned, 0, len(pins))
 	var failed []error
 	for _, p := range pins {
-		digest, err := hashFile(cmd.Context(), p.Source, cmd.ErrOrStderr())
+		digest, err := look.pin(ctx, p.Source)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s %q: %w", p.Block, p.Name, err))
 			continue
 		}
-		entries = append(entries, pinned{p.Block, p.Name, p.Source, p.SHA256, digest, digest != p.SHA256})
+		entries = append(entries, pinned{p.Block, p.Name, p.Source.Text, p.SHA256, digest, digest != p.SHA256})
 	}
 	return entries, errors.Join(failed...)
 }
@@ -99,7 +101,7 @@ func selectPins(pins []hostfile.Pin, file string, args []string) ([]hostfile.Pin
 		return pins, nil
 	}
 	if len(args)%2 != 0 {
-		return nil, fmt.Errorf("%q: name each as engine NAME or model NAME", strings.Join(args, " "))
+		return nil, fmt.Errorf("%q: name each as engine NAME, model NAME or companion MODEL/NAME", strings.Join(args, " "))
 	}
 	var there []string
 	for _, p := range pins {
@@ -120,47 +122,8 @@ func selectPins(pins []hostfile.Pin, file string, args []string) ([]hostfile.Pin
 	return selected, nil
 }
 
-// announceAbove is the size from which hashing takes long enough to say so.
-const announceAbove = 1 << 30
-
-func hashFile(ctx context.Context, path string, log io.Writer) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", fmt.Errorf("its source can't be read: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("its source %s is not an ordinary file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("its source can't be read: %w", err)
-	}
-	defer f.Close()
-	if info.Size() > announceAbove {
-		fmt.Fprintf(log, "reading %s (%s)\n", path, humanize.IBytes(uint64(info.Size())))
-	}
-	h := sha256.New()
-	if _, err := io.Copy(h, cancelled{ctx, f}); err != nil {
-		return "", fmt.Errorf("reading its source: %w", err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// cancelled is a reader that ends with its context.
-type cancelled struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (c cancelled) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.Reader.Read(p)
-}
-
 func writeDigests(file string, entries []pinned) error {
-	var edits []hostfile.Edit
+	var edits []hostfile.Change
 	for _, e := range entries {
 		if e.Changed {
 			edits = append(edits, hostfile.Pin{Block: e.Kind, Name: e.Name}.Edit(e.New))

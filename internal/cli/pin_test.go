@@ -76,7 +76,7 @@ func TestPinOneEntry(t *testing.T) {
 	}
 	for args, hint := range map[string]string{
 		"model none":   `no model "none"; it has engine llama.cpp, model tiny, model spare`,
-		"engine":       "engine NAME or model NAME",
+		"engine":       "engine NAME, model NAME or companion MODEL/NAME",
 		"server chat":  `no server "chat"`,
 		"-s elsewhere": "the host files are good",
 		"-s ../good":   "can't be the name of a host",
@@ -115,7 +115,7 @@ func TestPinAllOrNothing(t *testing.T) {
 	if err := os.Remove(filepath.Join(filepath.Dir(file), "tiny.gguf")); err != nil {
 		t.Fatal(err)
 	}
-	if _, code, err := runVerb(t, newPinCmd()); code != 1 || err == nil || !strings.Contains(err.Error(), `model "tiny": its source can't be read`) {
+	if _, code, err := runVerb(t, newPinCmd()); code != 1 || err == nil || !strings.Contains(err.Error(), `model "tiny": the source `) {
 		t.Errorf("a missing source: exit code %d, %v", code, err)
 	}
 	if contents(t, file) != goodHost {

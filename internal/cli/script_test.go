@@ -28,7 +28,9 @@ func TestScripts(t *testing.T) {
 			return os.MkdirAll(home, 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
+			"exits":     exits,
+			"tinymodel": tinyModel,
+			"origin":    startOrigin,
 		},
 	})
 }

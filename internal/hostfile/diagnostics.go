@@ -14,12 +14,13 @@ import (
 // Error is what is wrong with a host file, as an error. Its text is every diagnostic with its place.
 type Error struct {
 	Diagnostics hcl.Diagnostics
+	Files       map[string]*hcl.File // texts that aren't on the disk as they are meant here, by name
 }
 
 // Error returns the diagnostics as WriteDiagnostics writes them, without colour.
 func (e *Error) Error() string {
 	var b strings.Builder
-	if err := WriteDiagnostics(&b, e.Diagnostics, nil, false, 0); err != nil {
+	if err := WriteDiagnostics(&b, e.Diagnostics, e.Files, false, 0); err != nil {
 		return e.Diagnostics.Error()
 	}
 	return strings.TrimRight(b.String(), "\n")

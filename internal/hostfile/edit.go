@@ -11,27 +11,27 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
+// Change is one change of a host file's text.
+type Change interface {
+	// apply returns the text with the change made. It is HCL afterwards and says what the change
+	// wants it to say, or there is an error.
+	apply(src []byte, filename string) ([]byte, error)
+}
+
 // Edit sets one text attribute of a block inside the host block.
 type Edit struct {
 	Block     string // such as "model"
-	Name      string // its label; "" for a block without one
+	Name      string // its label; "" for a block without one; MODEL/NAME for a companion
 	Attribute string
 	Value     string
 }
 
-// Rewrite makes the edits in a host file, in one step, and changes nothing else of it: comments and layout stay. It reports
+// Rewrite makes the changes in a host file, in one step, and changes nothing else of it: comments and layout stay. It reports
 // whether the text is another one now; the same text isn't written.
-func Rewrite(path string, edits ...Edit) (changed bool, err error) {
-	src, diags := read(path)
-	if diags.HasErrors() {
-		return false, AsError(diags)
-	}
-	text, err := Apply(src, path, edits...)
-	if err != nil {
+func Rewrite(path string, changes ...Change) (changed bool, err error) {
+	text, changed, err := Preview(path, changes...)
+	if err != nil || !changed {
 		return false, err
-	}
-	if string(text) == string(src) {
-		return false, nil
 	}
 	if err := replace(path, text); err != nil {
 		return false, fmt.Errorf("write the host file: %w", err)
@@ -39,52 +39,115 @@ func Rewrite(path string, edits ...Edit) (changed bool, err error) {
 	return true, nil
 }
 
-// Apply returns the text of a host file with the edits made. An attribute that isn't there is added below the block's last
-// one. The text is HCL afterwards and the attributes have the values, or there is an error.
-func Apply(src []byte, filename string, edits ...Edit) ([]byte, error) {
-	for _, e := range edits {
-		b, err := locate(src, filename, e)
-		if err != nil {
-			return nil, err
+// Preview returns what Rewrite would write. Changes that would make a valid host file faulty are refused with its faults.
+func Preview(path string, changes ...Change) (text []byte, changed bool, err error) {
+	src, diags := read(path)
+	if diags.HasErrors() {
+		return nil, false, AsError(diags)
+	}
+	text, err = Apply(src, path, changes...)
+	if err != nil {
+		return nil, false, err
+	}
+	if _, before := ParseUnpinned(src, path); !before.HasErrors() {
+		if _, after := ParseUnpinned(text, path); after.HasErrors() {
+			return nil, false, &Error{Diagnostics: after, Files: map[string]*hcl.File{path: {Bytes: text}}}
 		}
-		literal := string(hclwrite.TokensForValue(cty.StringVal(e.Value)).Bytes())
-		if a, ok := b.Body.Attributes[e.Attribute]; ok {
-			src = splice(src, a.Expr.Range().Start.Byte, a.Expr.Range().End.Byte, literal)
-		} else if src, err = add(src, filename, b, e, literal); err != nil {
-			return nil, err
-		}
-		if err := verify(src, filename, e); err != nil {
+	}
+	return text, string(text) != string(src), nil
+}
+
+// Apply returns the text of a host file with the changes made.
+func Apply(src []byte, filename string, changes ...Change) ([]byte, error) {
+	var err error
+	for _, c := range changes {
+		if src, err = c.apply(src, filename); err != nil {
 			return nil, err
 		}
 	}
 	return src, nil
 }
 
+// apply sets the value. An attribute that isn't there is added below the block's last one.
+func (e Edit) apply(src []byte, filename string) ([]byte, error) {
+	b, err := locate(src, filename, e.Block, e.Name)
+	if err != nil {
+		return nil, err
+	}
+	literal := quote(e.Value)
+	if a, ok := b.Body.Attributes[e.Attribute]; ok {
+		src = splice(src, a.Expr.Range().Start.Byte, a.Expr.Range().End.Byte, literal)
+	} else if src, err = add(src, filename, b, e, literal); err != nil {
+		return nil, err
+	}
+	return src, verify(src, filename, e)
+}
+
+func quote(value string) string { return string(hclwrite.TokensForValue(cty.StringVal(value)).Bytes()) }
+
 // byHand is the way out where a text can't be edited safely.
 func byHand(filename string, e Edit) error {
-	return fmt.Errorf("cannot write %s into %s of %s: write %s = %q there yourself", e.Attribute, e.target(), filename, e.Attribute, e.Value)
+	return fmt.Errorf("cannot write %s into %s of %s: write %s = %q there yourself", e.Attribute, blockNamed(e.Block, e.Name), filename, e.Attribute, e.Value)
 }
 
-func (e Edit) target() string {
-	if e.Name == "" {
-		return e.Block
+func blockNamed(block, name string) string {
+	if name == "" {
+		return block
 	}
-	return fmt.Sprintf("%s %q", e.Block, e.Name)
+	return fmt.Sprintf("%s %q", block, name)
 }
 
-func locate(src []byte, filename string, e Edit) (*hclsyntax.Block, error) {
+// locate finds a block of the host block; a companion, whose name is MODEL/NAME, inside of its model.
+func locate(src []byte, filename, block, name string) (*hclsyntax.Block, error) {
+	host, err := hostBlock(src, filename)
+	if err != nil {
+		return nil, err
+	}
+	in, label := host.Body, name
+	if block == companionBlock {
+		var model string
+		model, label, _ = strings.Cut(name, "/")
+		m := blockIn(in, modelBlock, model)
+		if m == nil {
+			return nil, fmt.Errorf("%s has no block %s", filename, blockNamed(modelBlock, model))
+		}
+		in = m.Body
+	}
+	if b := blockIn(in, block, label); b != nil {
+		return b, nil
+	}
+	return nil, fmt.Errorf("%s has no block %s", filename, blockNamed(block, name))
+}
+
+// hostBlock parses a host file's text and returns its block.
+func hostBlock(src []byte, filename string) (*hclsyntax.Block, error) {
 	file, diags := hclsyntax.ParseConfig(src, filename, hcl.InitialPos)
 	if diags.HasErrors() {
 		return nil, AsError(diags)
 	}
-	for _, host := range file.Body.(*hclsyntax.Body).Blocks {
-		for _, b := range host.Body.Blocks {
-			if b.Type == e.Block && strings.Join(b.Labels, " ") == e.Name {
-				return b, nil
-			}
+	if host := blockOf(file.Body.(*hclsyntax.Body), schema.name); host != nil {
+		return host, nil
+	}
+	return nil, fmt.Errorf("%s has no host block", filename)
+}
+
+// blockOf returns the first block of a type.
+func blockOf(body *hclsyntax.Body, kind string) *hclsyntax.Block {
+	for _, b := range body.Blocks {
+		if b.Type == kind {
+			return b
 		}
 	}
-	return nil, fmt.Errorf("%s has no block %s", filename, e.target())
+	return nil
+}
+
+func blockIn(body *hclsyntax.Body, kind, label string) *hclsyntax.Block {
+	for _, b := range body.Blocks {
+		if b.Type == kind && strings.Join(b.Labels, " ") == label {
+			return b
+		}
+	}
+	return nil
 }
 
 // add writes a new attribute below the last one, with its indentation and its equals sign in the same column.
@@ -108,7 +171,7 @@ func add(src []byte, filename string, b *hclsyntax.Block, e Edit, literal string
 
 // verify parses the edited text once more, so that a layout nobody thought of ends in an error and not in a damaged file.
 func verify(src []byte, filename string, e Edit) error {
-	b, err := locate(src, filename, e)
+	b, err := locate(src, filename, e.Block, e.Name)
 	if err != nil {
 		return byHand(filename, e)
 	}

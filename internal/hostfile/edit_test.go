@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/llmhost/llmhost/internal/modelfile"
 )
 
 const edited = `# A comment at the top.
@@ -124,7 +126,7 @@ func TestRewrite(t *testing.T) {
 	}
 }
 
-func TestLoadPins(t *testing.T) {
+func TestPins(t *testing.T) {
 	digest := strings.Repeat("a", 64)
 	text := `host "x" {
   local {}
@@ -134,6 +136,11 @@ func TestLoadPins(t *testing.T) {
   }
   model "missing" {
     source = "/b.gguf"
+
+    companion "vision" {
+      kind   = "mmproj"
+      source = "host:/data/v.gguf"
+    }
   }
   model "placeholder" {
     source = "/c.gguf"
@@ -148,16 +155,24 @@ func TestLoadPins(t *testing.T) {
 		}
 	}
 	write(text)
-	pins, diags := LoadPins(file)
+	host, diags := LoadUnpinned(file)
 	if err := AsError(diags); err != nil {
 		t.Fatal(err)
 	}
-	want := []Pin{{"engine", "llama.cpp", "/a.tar", digest}, {"model", "missing", "/b.gguf", ""}, {"model", "placeholder", "/c.gguf", ""}}
-	if diff := cmp.Diff(want, pins); diff != "" {
+	local := func(path string) modelfile.Source {
+		return modelfile.Source{Text: path, Kind: modelfile.Local, Path: path}
+	}
+	want := []Pin{
+		{"engine", "llama.cpp", local("/a.tar"), digest},
+		{"model", "missing", local("/b.gguf"), ""},
+		{"companion", "missing/vision", modelfile.Source{Text: "host:/data/v.gguf", Kind: modelfile.Host, Path: "/data/v.gguf"}, ""},
+		{"model", "placeholder", local("/c.gguf"), ""},
+	}
+	if diff := cmp.Diff(want, host.Pins()); diff != "" {
 		t.Errorf("pins (-want +got):\n%s", diff)
 	}
-	var edits []Edit
-	for _, p := range pins {
+	var edits []Change
+	for _, p := range host.Pins() {
 		edits = append(edits, p.Edit(digest))
 	}
 	if _, err := Rewrite(file, edits...); err != nil {
@@ -168,7 +183,7 @@ func TestLoadPins(t *testing.T) {
 	}
 	// A fault that isn't a digest's is one here too.
 	write(strings.Replace(text, "local {}", "", 1))
-	if _, diags := LoadPins(file); len(diags) != 1 {
+	if _, diags := LoadUnpinned(file); len(diags) != 1 {
 		t.Errorf("diagnostics: %v", diags)
 	}
 }

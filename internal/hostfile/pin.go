@@ -2,34 +2,45 @@ package hostfile
 
 import (
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/llmhost/llmhost/internal/modelfile"
 )
 
-// Pin is a local file whose digest a host file holds.
+// Pin is something whose digest a host file holds.
 type Pin struct {
-	Block  string // "engine" or "model"
-	Name   string
-	Source string // absolute path of the local file
+	Block  string // "engine", "model" or "companion"
+	Name   string // the block's label; MODEL/NAME for a companion
+	Source modelfile.Source
 	SHA256 string // "" when the host file has no valid digest yet
 }
 
-// LoadPins reads the pins of a host file, which must be valid apart from its digests.
-func LoadPins(path string) ([]Pin, hcl.Diagnostics) {
+// LoadUnpinned is Load of a host file whose digests may be missing or wrong; those are empty.
+func LoadUnpinned(path string) (*Host, hcl.Diagnostics) {
 	src, diags := read(path)
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	host, diags := parse(src, path, func(f attributeFault) bool { return f.attribute == "sha256" })
-	if diags.HasErrors() {
-		return nil, diags
-	}
+	return ParseUnpinned(src, path)
+}
+
+// ParseUnpinned is Parse of a host file whose digests may be missing or wrong; those are empty.
+func ParseUnpinned(src []byte, filename string) (*Host, hcl.Diagnostics) {
+	return parse(src, filename, func(f attributeFault) bool { return f.attribute == "sha256" })
+}
+
+// Pins lists everything whose digest the host file holds.
+func (h *Host) Pins() []Pin {
 	var pins []Pin
-	for _, e := range host.Engines {
-		pins = append(pins, Pin{"engine", e.Name, e.Source, e.SHA256})
+	for _, e := range h.Engines {
+		pins = append(pins, Pin{"engine", e.Name, modelfile.Source{Text: e.Source, Kind: modelfile.Local, Path: e.Source}, e.SHA256})
 	}
-	for _, m := range host.Models {
-		pins = append(pins, Pin{"model", m.Name, m.Source.Text, m.SHA256})
+	for _, m := range h.Models {
+		pins = append(pins, Pin{modelBlock, m.Name, m.Source, m.SHA256})
+		for _, c := range m.Companions {
+			pins = append(pins, Pin{companionBlock, m.Name + "/" + c.Name, c.Source, c.SHA256})
+		}
 	}
-	return pins, nil
+	return pins
 }
 
 // Edit is the change of the host file that sets the digest.

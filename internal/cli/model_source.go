@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/llmhost/llmhost/internal/hostfile"
+	"github.com/llmhost/llmhost/internal/modelfile"
+	"github.com/llmhost/llmhost/internal/progress"
+	"github.com/llmhost/llmhost/internal/remote"
+	"github.com/llmhost/llmhost/internal/source"
+	"github.com/llmhost/llmhost/internal/transfer"
+)
+
+// looker looks at the sources that a host file names, or is to name, wherever they are: it opens
+// them, and finds out their digests. It has one connection to the host, made when it is needed.
+type looker struct {
+	cmd  *cobra.Command
+	host *hostfile.Host
+	conn *remote.Conn
+	now  func() time.Time
+}
+
+func newLooker(cmd *cobra.Command, h *hostfile.Host) *looker {
+	return &looker{cmd: cmd, host: h, now: time.Now}
+}
+
+func (l *looker) close() {
+	if l.conn != nil {
+		_ = l.conn.Close() // it only looked
+	}
+}
+
+func (l *looker) options() source.Options {
+	return source.Options{Token: os.Getenv(tokenVariable), Hub: l.host.Hub, Cache: source.UserCache(), Dial: l.dial}
+}
+
+// tokenVariable is where a token for private models is taken from where no stack has one.
+const tokenVariable = "HF_TOKEN"
+
+// dial reaches another host, or, for a source without an address, the host itself.
+func (l *looker) dial(ctx context.Context, s modelfile.Source) (source.Host, io.Closer, error) {
+	if s.Address != "" {
+		conn, err := remote.Dial(ctx, remote.Target{Address: s.Address, Port: s.Port, User: s.User}, connection(l.cmd))
+		if err != nil {
+			return nil, nil, err
+		}
+		return conn.Agent(), conn, nil
+	}
+	if l.conn == nil {
+		conn, err := remote.Dial(ctx, targetOf(l.host), connection(l.cmd))
+		if err != nil {
+			return nil, nil, err
+		}
+		l.conn = conn
+	}
+	return l.conn.Agent(), io.NopCloser(nil), nil
+}
+
+func (l *looker) open(ctx context.Context, s modelfile.Source) (transfer.Source, error) {
+	if s.Kind == modelfile.Host {
+		s.Kind = modelfile.SSH // without an address
+	}
+	return source.Open(ctx, s, l.options())
+}
+
+// pin finds out the digest of a source.
+func (l *looker) pin(ctx context.Context, s modelfile.Source) (string, error) {
+	src, err := l.open(ctx, s)
+	if err != nil {
+		return "", err
+	}
+	defer src.Close()
+	sum, _, err := l.digest(ctx, s, src, "")
+	return sum, err
+}
+
+// digest finds out a source's digest, and says where it is from. What is expected, if anything, is taken where the bytes would
+// have to be downloaded.
+func (l *looker) digest(ctx context.Context, s modelfile.Source, src transfer.Source, expected string) (sum, origin string, err error) {
+	size, unknown := uint64(0), uint64(0)
+	for _, f := range src.Files() {
+		size += f.Size
+		if f.SHA256 == "" {
+			unknown += f.Size
+		}
+	}
+	if s.Kind == modelfile.HTTPS && !s.Folder && unknown > 0 {
+		if sum, err := source.Published(ctx, s, l.options()); err != nil || sum != "" {
+			return sum, l.dated("as published beside it"), err
+		}
+	}
+	if s.Kind == modelfile.HTTPS && unknown > 0 && expected != "" {
+		return expected, l.dated("as given to llmhost model add"), nil
+	}
+	if s.Kind == modelfile.HTTPS && unknown > 0 {
+		fmt.Fprintf(l.cmd.ErrOrStderr(), "%s: its server says no digest: reading %s to compute it, which keeps nothing\n", s.Text, humanize.IBytes(unknown))
+	}
+	view := progress.New(l.cmd.ErrOrStderr(), useColor(l.cmd.ErrOrStderr()))
+	defer view.Clear()
+	sum, _, err = source.Digest(ctx, src, func(p transfer.Progress) { view.Show(s.Name(), p) })
+	if err != nil {
+		return "", "", err
+	}
+	switch {
+	case s.Kind == modelfile.Hub && unknown < size:
+		origin = "as the hub lists it"
+	case s.Kind == modelfile.HTTPS && unknown == 0:
+		origin = "as the server says"
+	case s.Kind == modelfile.SSH:
+		origin = "as " + s.Address + " has it"
+	case s.Kind == modelfile.Host:
+		origin = "as the host has it"
+	case s.Kind == modelfile.Local:
+		origin = "of the local file"
+		if s.Folder {
+			origin = "of the local files"
+		}
+	default:
+		origin = "of what was downloaded"
+	}
+	return sum, l.dated(origin), nil
+}
+
+// dated ends as hostfile.Origin knows llmhost's own remarks.
+func (l *looker) dated(origin string) string {
+	return origin + ", on " + l.now().Format(time.DateOnly)
+}
+
+// written is how a source is written into a host file. A local path is written so that it is found from there: relative in
+// the project, with ~ in the home folder.
+func written(s modelfile.Source, typed, hostFile string) (modelfile.Source, error) {
+	if s.Kind != modelfile.Local {
+		return s, nil
+	}
+	var err error
+	if s.Path, err = localPath(typed); err != nil {
+		return s, err
+	}
+	folder, err := filepath.Abs(filepath.Dir(hostFile))
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", hostFile, err)
+	}
+	s.Text = shortenHome(s.Path)
+	if relative, err := filepath.Rel(folder, s.Path); err == nil && strings.Count(relative, "../") <= 1 {
+		s.Text = relative
+	}
+	return s, nil
+}
+
+// localPath is a path that was typed: the shell leaves a ~ in quotes as it is.
+func localPath(typed string) (string, error) {
+	if rest, ok := strings.CutPrefix(typed, "~/"); ok {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", typed, err)
+		}
+		typed = filepath.Join(home, rest)
+	}
+	path, err := filepath.Abs(typed)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", typed, err)
+	}
+	return path, nil
+}
