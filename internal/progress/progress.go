@@ -123,6 +123,8 @@ func Verb(phase string) string {
 		return "sending"
 	case "fetch":
 		return "fetching"
+	case "compare":
+		return "comparing"
 	case "hash":
 		return "hashing"
 	case "copy":

@@ -16,7 +16,8 @@ import (
 const Preface = "LLMHOST-LANE/1\n"
 
 // A frame is a head of 8 bytes (the kind, three zeros, the length of what follows, big-endian)
-// and what follows: for data a place and the bytes, for zeros a place and a length, else a
+// and what follows: for data a place and the bytes, for zeros a place and a length, for a
+// copy two places and a length, for a base's chunks entries of the chunk package, else a
 // message of lane.proto.
 const (
 	headSize  = 8
@@ -39,9 +40,13 @@ const (
 	kindOpen     kind = 'O' // client: LaneOpen
 	kindData     kind = 'D' // client: place, bytes
 	kindZero     kind = 'Z' // client: place, length (8 bytes)
+	kindCopy     kind = 'C' // client: place, place in the base, length (8 bytes)
+	kindCompare  kind = 'Q' // client: LaneCompare
 	kindEnd      kind = 'E' // client: LaneEnd
 	kindBeat     kind = 'B' // client: nothing; it lives
 	kindPlan     kind = 'P' // agent: LanePlan
+	kindSketch   kind = 'K' // agent: a sketch of the base
+	kindIndex    kind = 'I' // agent: chunks of the base; empty: all were sent that there are
 	kindNeed     kind = 'N' // agent: LaneNeed
 	kindProgress kind = 'S' // agent: LaneProgress
 	kindDone     kind = 'F' // agent: LaneDone

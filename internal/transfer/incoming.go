@@ -125,6 +125,16 @@ func (in *Incoming) send(k kind, m proto.Message) error {
 	return err
 }
 
+// sendBytes sends a frame that is no message.
+func (in *Incoming) sendBytes(k kind, p []byte) error {
+	b := make([]byte, headSize, headSize+len(p))
+	putHead(b, k, len(p))
+	in.writing.Lock()
+	defer in.writing.Unlock()
+	_, err := in.rwc.Write(append(b, p...))
+	return err
+}
+
 // inReader reads from the lane, and notes since when it waits.
 type inReader struct{ *Incoming }
 
@@ -197,6 +207,10 @@ func (in *Incoming) listen() error {
 			err = to.data(r, length)
 		case kindZero:
 			err = to.zero(r, length)
+		case kindCopy:
+			err = to.copy(r, length)
+		case kindCompare:
+			err = to.compare(r, length)
 		case kindEnd:
 			err = to.end(r, length)
 		default:
@@ -232,20 +246,33 @@ func (r *receiver) data(from io.Reader, length int) error {
 	if err := r.claim(at, uint64(length)); err != nil {
 		return err
 	}
-	var buf []byte
-	select {
-	case buf = <-r.pool:
-	case <-r.ctx.Done():
-		return context.Cause(r.ctx)
-	}
-	if buf == nil {
-		buf = make([]byte, pieceSize)
+	buf, err := r.buffer()
+	if err != nil {
+		return err
 	}
 	if _, err := io.ReadFull(from, buf[:length]); err != nil {
 		return unexpected(err)
 	}
+	return r.pass(piece{at, buf[:length]})
+}
+
+// buffer waits for a buffer for a piece.
+func (r *receiver) buffer() (buf []byte, err error) {
 	select {
-	case r.writes <- piece{at, buf[:length]}:
+	case buf = <-r.pool:
+	case <-r.ctx.Done():
+		return nil, context.Cause(r.ctx)
+	}
+	if buf == nil {
+		buf = make([]byte, pieceSize)
+	}
+	return buf, nil
+}
+
+// pass has a piece written.
+func (r *receiver) pass(p piece) error {
+	select {
+	case r.writes <- p:
 		return nil
 	case <-r.ctx.Done():
 		return context.Cause(r.ctx)

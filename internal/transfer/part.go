@@ -39,7 +39,8 @@ const lockPatience = 10 * time.Second
 type part struct {
 	parent *durable.Dir
 	dir    *durable.Dir
-	name   string
+	name   string // of the hidden folder
+	target string // of the model
 	folder bool
 	files  []File
 	have   []spans    // what has arrived, by file
@@ -54,7 +55,7 @@ func openPart(ctx context.Context, parent *durable.Dir, name, holder string, h *
 	if err != nil {
 		return nil, err
 	}
-	p := &part{parent: parent, dir: dir, name: PartName(name), folder: h.GetFolder(), files: files,
+	p := &part{parent: parent, dir: dir, name: PartName(name), target: name, folder: h.GetFolder(), files: files,
 		have: make([]spans, len(files)), trust: make([][]extent, len(files))}
 	if err := p.begin(holder, identity(h, files)); err != nil {
 		p.close()

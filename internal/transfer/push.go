@@ -13,10 +13,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/status"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/transfer/chunk"
 )
 
 // Lanes opens lanes to one host.
@@ -46,6 +48,7 @@ type Translating interface {
 type Options struct {
 	Progress func(Progress) // called about four times a second, from one goroutine
 	MaxLanes int            // 0: as many as help
+	Whole    bool           // send all that is missing, even if the host has an older version
 	Holder   string         // for people: who pushes, to tell another push of the same model; empty: whom the lane knows
 }
 
@@ -56,7 +59,7 @@ type Result struct {
 	SHA256     string // of the file, or of the folder's manifest
 	Files      []File // with their digests
 	Sent       uint64 // bytes that went over the wire
-	Found      uint64 // bytes that the host had from an earlier attempt
+	Found      uint64 // bytes that the host had: from an earlier attempt, or in another model
 }
 
 const (
@@ -79,13 +82,27 @@ const (
 // bytes goes on from there: of the same digest, or of the same source if none is pinned. Push
 // itself tries once: a connection that was cut is for its owner to make anew. Errors of the agent
 // are those of the lanes' Translate; ErrChanged is in the error when the source has changed.
+//
+// Of a model that the host has an older version of, or one of about the same size, it sends what
+// differs. If what was copied turns out to be wrong, because the older one was changed meanwhile,
+// it sends the whole once.
 func Push(ctx context.Context, l Lanes, header *agentpb.ModelHeader, src Source, o Options) (Result, error) {
+	result, again, err := pushOnce(ctx, l, header, src, o)
+	if again {
+		o.Whole = true
+		result, _, err = pushOnce(ctx, l, header, src, o)
+	}
+	return result, err
+}
+
+// pushOnce is a push that may have copied what it shouldn't have, and is then to be done again.
+func pushOnce(ctx context.Context, l Lanes, header *agentpb.ModelHeader, src Source, o Options) (_ Result, again bool, _ error) {
 	caller := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	first, err := l.Lane(caller)
 	if err != nil {
-		return Result{}, err
+		return Result{}, false, err
 	}
 	p := &push{src: src, files: src.Files(), options: o, caller: caller, ctx: ctx, cancel: cancel, events: make(chan event, 16)}
 	p.pinned = header.GetSha256() != ""
@@ -103,9 +120,23 @@ func Push(ctx context.Context, l Lanes, header *agentpb.ModelHeader, src Source,
 	defer context.AfterFunc(ctx, out.close)()
 	result, err := p.run(out, open)
 	if err != nil {
-		return Result{}, p.explain(out, err)
+		return Result{}, p.copied.Load() > 0 && mismatched(err), p.explain(out, err)
 	}
-	return result, nil
+	return result, false, nil
+}
+
+// mismatched reports whether the agent has said that the bytes are not the promised ones.
+func mismatched(err error) bool {
+	var said interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &said) {
+		return false
+	}
+	for _, detail := range said.GRPCStatus().Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == agentpb.ErrorDomain {
+			return info.GetReason() == agentpb.Reason_DIGEST_MISMATCH.String()
+		}
+	}
+	return false
 }
 
 // sparse reports whether a source has holes.
@@ -135,8 +166,10 @@ type push struct {
 
 	reading sync.WaitGroup // what uses the source
 
-	sums []hash.Hash // of the files, when nothing is pinned
-	sent atomic.Uint64
+	sums   []hash.Hash    // of the files, when nothing is pinned
+	copies [][]chunk.Span // of each file, what the host has in its base
+	sent   atomic.Uint64
+	copied atomic.Uint64
 }
 
 // event is what the agent says.
@@ -146,6 +179,7 @@ type event struct {
 	need     *agentpb.LaneNeed
 	progress *agentpb.LaneProgress
 	done     *agentpb.LaneDone
+	entries  []byte // chunks of the base
 	err      error
 }
 
@@ -190,6 +224,11 @@ func (p *push) run(out *lane, open *agentpb.LaneOpen) (Result, error) {
 		return Result{}, err
 	}
 	found, total := e.plan.GetFound(), open.GetHeader().GetSize()
+	if base := e.plan.GetBase(); len(base) > 0 && !p.options.Whole {
+		if err := p.compare(out, base, found, total); err != nil {
+			return Result{}, p.reason(err)
+		}
+	}
 	sent := make(chan error, 1) // takes the end of each sending
 	send := func(need []*agentpb.LaneRange, answered uint32) {
 		p.reading.Add(1)
@@ -268,7 +307,7 @@ func (p *push) reason(err error) error {
 func (p *push) result(done *agentpb.LaneDone, found uint64) Result {
 	r := Result{
 		Generation: done.GetChange().GetGeneration(), Changed: done.GetChange().GetChanged(),
-		SHA256: done.GetSha256(), Sent: p.sent.Load(), Found: found,
+		SHA256: done.GetSha256(), Sent: p.sent.Load(), Found: found + p.copied.Load(),
 	}
 	for i, f := range p.files {
 		if i < len(done.GetFiles()) {
@@ -287,7 +326,7 @@ func (p *push) report(at *agentpb.LaneProgress, found, total uint64) {
 	if done >= total {
 		phase, done = "verify", at.GetHashed()
 	}
-	p.options.Progress(Progress{Phase: phase, Done: done, Total: total, Sent: p.sent.Load(), Found: found})
+	p.options.Progress(Progress{Phase: phase, Done: done, Total: total, Sent: p.sent.Load(), Found: found + p.copied.Load()})
 }
 
 // next waits for the agent's next word, which must be of a kind.
@@ -355,6 +394,14 @@ func readEvent(r io.Reader) (event, error) {
 	case kindProgress:
 		e.progress = &agentpb.LaneProgress{}
 		err = readMessage(r, length, e.progress)
+	case kindSketch, kindIndex:
+		if length > maxEntries {
+			return event{}, fmt.Errorf("%w: %d bytes of chunks at once", errProtocol, length)
+		}
+		e.entries = make([]byte, length)
+		if _, err = io.ReadFull(r, e.entries); err != nil {
+			err = unexpected(err)
+		}
 	case kindDone:
 		e.done = &agentpb.LaneDone{}
 		err = readMessage(r, length, e.done)
@@ -507,6 +554,21 @@ func (b *batcher) zero(at place, size uint64) error {
 	return nil
 }
 
+// copy adds a copy of what the host has.
+func (b *batcher) copy(to, from place, size uint64) error {
+	if err := b.room(copySize); err != nil {
+		return err
+	}
+	at := len(b.now)
+	frame := b.now[at : at+headSize+copySize]
+	putHead(frame, kindCopy, copySize)
+	putPlace(frame[headSize:], to)
+	putPlace(frame[headSize+placeSize:], from)
+	binary.BigEndian.PutUint64(frame[headSize+2*placeSize:], size)
+	b.now = b.now[:at+len(frame)]
+	return nil
+}
+
 // read reads what is needed. When nothing is pinned it reads everything, once, since the digest
 // that the host's is compared with has to come from here.
 func (p *push) read(ctx context.Context, b *batcher, need []*agentpb.LaneRange) error {
@@ -623,7 +685,17 @@ func (r *fileReader) send(s span) error {
 			end = min(end, max(stop, at+1))
 		}
 		for at < end {
-			n := min(end-at, pieceSize)
+			from, until := r.push.inBase(place{r.file, at})
+			until = min(until, end)
+			if from != nil {
+				if err := r.batch.copy(place{r.file, at}, *from, until-at); err != nil {
+					return err
+				}
+				r.push.copied.Add(until - at)
+				at = until
+				continue
+			}
+			n := min(until-at, pieceSize)
 			err := r.batch.data(place{r.file, at}, int(n), func(b []byte) error { return r.fill(at, b) })
 			if err != nil {
 				return err

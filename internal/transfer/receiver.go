@@ -48,6 +48,10 @@ type receiver struct {
 	writes chan piece
 	flush  chan int // files with bytes that only the page cache has
 
+	base     *base // nil: none was offered
+	copies   chan copying
+	indexing func() // ends the sending of the base's index; nil: it was not asked for
+
 	arrived, hashed atomic.Uint64
 
 	mu        sync.Mutex
@@ -121,6 +125,7 @@ func newReceiver(in *Incoming, p *part) *receiver {
 	r := &receiver{
 		in: in, part: p,
 		pool: make(chan []byte, poolSize), writes: make(chan piece, poolSize), flush: make(chan int, 1),
+		copies:  make(chan copying, copyQueue),
 		claimed: make([]spans, len(p.files)),
 	}
 	r.ctx, r.stop = context.WithCancelCause(in.ctx)
@@ -145,6 +150,11 @@ func (r *receiver) run() ([]string, error) {
 	for i, f := range r.part.files {
 		plan.Need = append(plan.Need, ranges(i, r.part.have[i].missing(f.Size))...)
 	}
+	if r.part.size()-plan.Found >= compareFrom {
+		if r.base = findBase(r.part.parent, r.part.target, r.part.folder, r.part.size()); r.base != nil {
+			plan.Base = r.base.offer()
+		}
+	}
 	if !r.in.Open.GetSparse() {
 		if err := r.part.reserve(); err != nil {
 			return nil, err
@@ -152,6 +162,7 @@ func (r *receiver) run() ([]string, error) {
 	}
 	var workers sync.WaitGroup
 	workers.Go(r.write)
+	workers.Go(r.copyAll)
 	workers.Go(r.flushes)
 	defer workers.Wait()
 	defer r.stop(nil)

@@ -47,7 +47,7 @@ type Holes interface {
 
 // Progress is how far a transfer is.
 type Progress struct {
-	Phase string // "send", "fetch", "hash", "copy", "verify"
+	Phase string // "compare", "send", "fetch", "hash", "copy", "verify"
 	File  string // the file that is on its way
 	Done  uint64 // bytes that are at the receiver, with those that it had before
 	Total uint64 // bytes

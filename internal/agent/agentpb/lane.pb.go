@@ -169,10 +169,13 @@ func (x *LaneRange) GetLength() uint64 {
 }
 
 type LanePlan struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Need          []*LaneRange           `protobuf:"bytes,1,rep,name=need,proto3" json:"need,omitempty"`    // by file and offset
-	Found         uint64                 `protobuf:"varint,2,opt,name=found,proto3" json:"found,omitempty"` // bytes that are there from an earlier attempt
-	Join          string                 `protobuf:"bytes,3,opt,name=join,proto3" json:"join,omitempty"`    // for LaneOpen of further lanes; empty: there can't be any
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Need  []*LaneRange           `protobuf:"bytes,1,rep,name=need,proto3" json:"need,omitempty"`    // by file and offset
+	Found uint64                 `protobuf:"varint,2,opt,name=found,proto3" json:"found,omitempty"` // bytes that are there from an earlier attempt
+	Join  string                 `protobuf:"bytes,3,opt,name=join,proto3" json:"join,omitempty"`    // for LaneOpen of further lanes; empty: there can't be any
+	// What the host has that may hold much of the same bytes: an older version of the model, or
+	// another of about its size. The client may compare with it before it sends anything.
+	Base          []*ModelFile `protobuf:"bytes,4,rep,name=base,proto3" json:"base,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -228,6 +231,76 @@ func (x *LanePlan) GetJoin() string {
 	return ""
 }
 
+func (x *LanePlan) GetBase() []*ModelFile {
+	if x != nil {
+		return x.Base
+	}
+	return nil
+}
+
+// LaneCompare asks for the chunks of the plan's base (internal/transfer/chunk). The agent sends
+// a sketch first, if asked for, and then the chunks of all of its files in order, in pieces of
+// which the last is empty.
+type LaneCompare struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Average       uint32                 `protobuf:"varint,1,opt,name=average,proto3" json:"average,omitempty"` // size of the chunks, bytes
+	Sketch        bool                   `protobuf:"varint,2,opt,name=sketch,proto3" json:"sketch,omitempty"`   // of the largest file
+	Stop          bool                   `protobuf:"varint,3,opt,name=stop,proto3" json:"stop,omitempty"`       // no more chunks are wanted
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LaneCompare) Reset() {
+	*x = LaneCompare{}
+	mi := &file_lane_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LaneCompare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LaneCompare) ProtoMessage() {}
+
+func (x *LaneCompare) ProtoReflect() protoreflect.Message {
+	mi := &file_lane_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LaneCompare.ProtoReflect.Descriptor instead.
+func (*LaneCompare) Descriptor() ([]byte, []int) {
+	return file_lane_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LaneCompare) GetAverage() uint32 {
+	if x != nil {
+		return x.Average
+	}
+	return 0
+}
+
+func (x *LaneCompare) GetSketch() bool {
+	if x != nil {
+		return x.Sketch
+	}
+	return false
+}
+
+func (x *LaneCompare) GetStop() bool {
+	if x != nil {
+		return x.Stop
+	}
+	return false
+}
+
 type LaneNeed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Need          []*LaneRange           `protobuf:"bytes,1,rep,name=need,proto3" json:"need,omitempty"`
@@ -237,7 +310,7 @@ type LaneNeed struct {
 
 func (x *LaneNeed) Reset() {
 	*x = LaneNeed{}
-	mi := &file_lane_proto_msgTypes[3]
+	mi := &file_lane_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -249,7 +322,7 @@ func (x *LaneNeed) String() string {
 func (*LaneNeed) ProtoMessage() {}
 
 func (x *LaneNeed) ProtoReflect() protoreflect.Message {
-	mi := &file_lane_proto_msgTypes[3]
+	mi := &file_lane_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -262,7 +335,7 @@ func (x *LaneNeed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneNeed.ProtoReflect.Descriptor instead.
 func (*LaneNeed) Descriptor() ([]byte, []int) {
-	return file_lane_proto_rawDescGZIP(), []int{3}
+	return file_lane_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *LaneNeed) GetNeed() []*LaneRange {
@@ -284,7 +357,7 @@ type LaneEnd struct {
 
 func (x *LaneEnd) Reset() {
 	*x = LaneEnd{}
-	mi := &file_lane_proto_msgTypes[4]
+	mi := &file_lane_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -296,7 +369,7 @@ func (x *LaneEnd) String() string {
 func (*LaneEnd) ProtoMessage() {}
 
 func (x *LaneEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_lane_proto_msgTypes[4]
+	mi := &file_lane_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -309,7 +382,7 @@ func (x *LaneEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneEnd.ProtoReflect.Descriptor instead.
 func (*LaneEnd) Descriptor() ([]byte, []int) {
-	return file_lane_proto_rawDescGZIP(), []int{4}
+	return file_lane_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LaneEnd) GetSha256() []string {
@@ -337,7 +410,7 @@ type LaneProgress struct {
 
 func (x *LaneProgress) Reset() {
 	*x = LaneProgress{}
-	mi := &file_lane_proto_msgTypes[5]
+	mi := &file_lane_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -349,7 +422,7 @@ func (x *LaneProgress) String() string {
 func (*LaneProgress) ProtoMessage() {}
 
 func (x *LaneProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_lane_proto_msgTypes[5]
+	mi := &file_lane_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -362,7 +435,7 @@ func (x *LaneProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneProgress.ProtoReflect.Descriptor instead.
 func (*LaneProgress) Descriptor() ([]byte, []int) {
-	return file_lane_proto_rawDescGZIP(), []int{5}
+	return file_lane_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LaneProgress) GetArrived() uint64 {
@@ -390,7 +463,7 @@ type LaneDone struct {
 
 func (x *LaneDone) Reset() {
 	*x = LaneDone{}
-	mi := &file_lane_proto_msgTypes[6]
+	mi := &file_lane_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -402,7 +475,7 @@ func (x *LaneDone) String() string {
 func (*LaneDone) ProtoMessage() {}
 
 func (x *LaneDone) ProtoReflect() protoreflect.Message {
-	mi := &file_lane_proto_msgTypes[6]
+	mi := &file_lane_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -415,7 +488,7 @@ func (x *LaneDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneDone.ProtoReflect.Descriptor instead.
 func (*LaneDone) Descriptor() ([]byte, []int) {
-	return file_lane_proto_rawDescGZIP(), []int{6}
+	return file_lane_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LaneDone) GetChange() *ChangeResponse {
@@ -454,11 +527,16 @@ const file_lane_proto_rawDesc = "" +
 	"\tLaneRange\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\rR\x04file\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x16\n" +
-	"\x06length\x18\x03 \x01(\x04R\x06length\"e\n" +
+	"\x06length\x18\x03 \x01(\x04R\x06length\"\x96\x01\n" +
 	"\bLanePlan\x12/\n" +
 	"\x04need\x18\x01 \x03(\v2\x1b.llmhost.agent.v1.LaneRangeR\x04need\x12\x14\n" +
 	"\x05found\x18\x02 \x01(\x04R\x05found\x12\x12\n" +
-	"\x04join\x18\x03 \x01(\tR\x04join\";\n" +
+	"\x04join\x18\x03 \x01(\tR\x04join\x12/\n" +
+	"\x04base\x18\x04 \x03(\v2\x1b.llmhost.agent.v1.ModelFileR\x04base\"S\n" +
+	"\vLaneCompare\x12\x18\n" +
+	"\aaverage\x18\x01 \x01(\rR\aaverage\x12\x16\n" +
+	"\x06sketch\x18\x02 \x01(\bR\x06sketch\x12\x12\n" +
+	"\x04stop\x18\x03 \x01(\bR\x04stop\";\n" +
 	"\bLaneNeed\x12/\n" +
 	"\x04need\x18\x01 \x03(\v2\x1b.llmhost.agent.v1.LaneRangeR\x04need\"=\n" +
 	"\aLaneEnd\x12\x16\n" +
@@ -484,28 +562,31 @@ func file_lane_proto_rawDescGZIP() []byte {
 	return file_lane_proto_rawDescData
 }
 
-var file_lane_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_lane_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_lane_proto_goTypes = []any{
 	(*LaneOpen)(nil),       // 0: llmhost.agent.v1.LaneOpen
 	(*LaneRange)(nil),      // 1: llmhost.agent.v1.LaneRange
 	(*LanePlan)(nil),       // 2: llmhost.agent.v1.LanePlan
-	(*LaneNeed)(nil),       // 3: llmhost.agent.v1.LaneNeed
-	(*LaneEnd)(nil),        // 4: llmhost.agent.v1.LaneEnd
-	(*LaneProgress)(nil),   // 5: llmhost.agent.v1.LaneProgress
-	(*LaneDone)(nil),       // 6: llmhost.agent.v1.LaneDone
-	(*ModelHeader)(nil),    // 7: llmhost.agent.v1.ModelHeader
-	(*ChangeResponse)(nil), // 8: llmhost.agent.v1.ChangeResponse
+	(*LaneCompare)(nil),    // 3: llmhost.agent.v1.LaneCompare
+	(*LaneNeed)(nil),       // 4: llmhost.agent.v1.LaneNeed
+	(*LaneEnd)(nil),        // 5: llmhost.agent.v1.LaneEnd
+	(*LaneProgress)(nil),   // 6: llmhost.agent.v1.LaneProgress
+	(*LaneDone)(nil),       // 7: llmhost.agent.v1.LaneDone
+	(*ModelHeader)(nil),    // 8: llmhost.agent.v1.ModelHeader
+	(*ModelFile)(nil),      // 9: llmhost.agent.v1.ModelFile
+	(*ChangeResponse)(nil), // 10: llmhost.agent.v1.ChangeResponse
 }
 var file_lane_proto_depIdxs = []int32{
-	7, // 0: llmhost.agent.v1.LaneOpen.header:type_name -> llmhost.agent.v1.ModelHeader
-	1, // 1: llmhost.agent.v1.LanePlan.need:type_name -> llmhost.agent.v1.LaneRange
-	1, // 2: llmhost.agent.v1.LaneNeed.need:type_name -> llmhost.agent.v1.LaneRange
-	8, // 3: llmhost.agent.v1.LaneDone.change:type_name -> llmhost.agent.v1.ChangeResponse
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	8,  // 0: llmhost.agent.v1.LaneOpen.header:type_name -> llmhost.agent.v1.ModelHeader
+	1,  // 1: llmhost.agent.v1.LanePlan.need:type_name -> llmhost.agent.v1.LaneRange
+	9,  // 2: llmhost.agent.v1.LanePlan.base:type_name -> llmhost.agent.v1.ModelFile
+	1,  // 3: llmhost.agent.v1.LaneNeed.need:type_name -> llmhost.agent.v1.LaneRange
+	10, // 4: llmhost.agent.v1.LaneDone.change:type_name -> llmhost.agent.v1.ChangeResponse
+	5,  // [5:5] is the sub-list for method output_type
+	5,  // [5:5] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_lane_proto_init() }
@@ -520,7 +601,7 @@ func file_lane_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lane_proto_rawDesc), len(file_lane_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
