@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -70,8 +72,12 @@ func fetchFailed(err error) error {
 		return err
 	}
 	out := fault.New(agentpb.Reason_FETCH_FAILED, "fetch %s: %s", e.URL, e.Message).With("url", e.URL)
-	if e.Hint != "" {
-		out = out.Hint("%s", e.Hint)
+	hints := []string{e.Hint}
+	if e.Unreachable {
+		hints = append(hints, `a host that has no way there gets it through your machine with download = "here"`)
+	}
+	if hints = slices.DeleteFunc(hints, func(h string) bool { return h == "" }); len(hints) > 0 {
+		out = out.Hint("%s", strings.Join(hints, "; "))
 	}
 	return out
 }

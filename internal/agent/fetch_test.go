@@ -283,6 +283,37 @@ func TestFetchFails(t *testing.T) {
 	}
 }
 
+// A host that can't reach an origin isn't stuck.
+func TestFetchSaysTheWayAround(t *testing.T) {
+	h := newHost(t)
+	c := h.connectToChange("s")
+	_, err := c.fetch(fetching(h.path("a.gguf"), digestOf(nil), at("http://127.0.0.1:1/a.gguf", "")))
+	if metadata := wantReason(t, err, agentpb.Reason_FETCH_FAILED); !strings.Contains(metadata["hint"], `download = "here"`) || metadata["url"] != "http://127.0.0.1:1/a.gguf" {
+		t.Errorf("metadata: %q", metadata)
+	}
+}
+
+// Without a claim a model is placed that no stack owns, and what a stack owns is left alone.
+func TestFetchWithoutAStack(t *testing.T) {
+	h := newHost(t)
+	c := h.connectToChange("s")
+	origin := newOrigin(t, 1000)
+	owned := h.path("owned.gguf")
+	c.mustFetch(fetching(owned, digestOf(origin.content), at(origin.URL, "")))
+
+	stackless := h.connect()
+	path := h.path("a.gguf")
+	req := fetching(path, "", at(origin.URL, ""))
+	req.Header.Claim, req.Header.Path = nil, path
+	stackless.mustFetch(req)
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, origin.content) {
+		t.Errorf("the model has %d bytes (%v)", len(got), err)
+	}
+	req.Header.Path = owned
+	_, err := stackless.fetch(req)
+	wantReason(t, err, agentpb.Reason_OTHER_OWNER)
+}
+
 // A token of a private origin is asked for, and then sent.
 func TestFetchWithToken(t *testing.T) {
 	h := newHost(t)

@@ -24,6 +24,8 @@ type FetchError struct {
 	Hint    string // what to do, if that is known
 	Err     error  // the cause, if any
 
+	Unreachable bool // the server gave no answer at all
+
 	temporary bool          // another try may succeed
 	after     time.Duration // that the server asks to wait before
 }
@@ -60,6 +62,12 @@ func (c *client) unanswered(w where, at *url.URL, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
+	e := c.noAnswer(w, at, err)
+	e.Unreachable = true
+	return e
+}
+
+func (c *client) noAnswer(w where, at *url.URL, err error) *FetchError {
 	var (
 		dns         *net.DNSError
 		certificate *tls.CertificateVerificationError
