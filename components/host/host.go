@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/llmhost/llmhost/components/inference"
+	"github.com/llmhost/llmhost/components/model"
 	"github.com/llmhost/llmhost/internal/hostfile"
 	"github.com/llmhost/llmhost/internal/modelfile"
 	"github.com/llmhost/llmhost/internal/sdk/llmhost"
@@ -21,11 +23,12 @@ import (
 
 // The component's token and the names of its children are part of every URN, so they are never
 // changed. An engine, a model and a server have their name in the host file, a companion is
-// MODEL/COMPANION, a directory and a file have their path; these two have names of their own.
+// MODEL/COMPANION, a directory and a file have their path; these have names of their own.
 const (
 	inferenceHostToken = "llmhost:host:InferenceHost"
 	modelsGroupName    = "models-group"
 	modelsFolderName   = "models"
+	watchName          = "watch"
 )
 
 // InferenceHost is a machine with its engines, models and model servers, and with the files
@@ -38,6 +41,7 @@ type InferenceHost struct {
 
 	token       pulumi.StringPtrInput
 	group       *llmhost.SystemUser
+	watch       *model.Watch
 	engines     map[string]pulumi.Resource   // by digest
 	models      map[string][]pulumi.Resource // with their companions, by name
 	accounts    map[string]pulumi.Resource   // that llmhost makes, by name
@@ -111,7 +115,8 @@ func (c *InferenceHost) declareModels(ctx *pulumi.Context, h *hostfile.Host) err
 			return err
 		}
 	}
-	return nil
+	c.watch, err = model.NewWatch(ctx, watchName, model.WatchArgs{Host: h, Models: c.models}, pulumi.Parent(c))
+	return err
 }
 
 // declareModel places a model and its companions, which are models of their own: each comes from
@@ -134,11 +139,11 @@ func (c *InferenceHost) declareModel(ctx *pulumi.Context, h *hostfile.Host, m *h
 			args.Signature = pulumi.String(s.File)
 		}
 	}
-	model, err := llmhost.NewModel(ctx, m.Name, args, opts...)
+	placed, err := llmhost.NewModel(ctx, m.Name, args, opts...)
 	if err != nil {
 		return fmt.Errorf("declare model %q: %w", m.Name, err)
 	}
-	c.models[m.Name] = []pulumi.Resource{model}
+	c.models[m.Name] = []pulumi.Resource{placed}
 	for i := range m.Companions {
 		companion := &m.Companions[i]
 		args := c.modelArgs(h, companion.Source, companion.SHA256, m.Download)
@@ -202,7 +207,7 @@ func (c *InferenceHost) declareServers(ctx *pulumi.Context, h *hostfile.Host, fa
 		}
 		m, err := inference.NewModelServer(ctx, server.Name, inference.ModelServerArgs{
 			Server: s,
-			Needs:  append([]pulumi.Resource{c.group, c.engines[s.Engine.SHA256]}, c.models[s.Model.Name]...),
+			Needs:  slices.Concat([]pulumi.Resource{c.group, c.engines[s.Engine.SHA256]}, c.models[s.Model.Name], c.watch.Needs(s.Model.Name)),
 		}, pulumi.Parent(c))
 		if err != nil {
 			return err

@@ -180,6 +180,15 @@ func (s *LlamaServer) companionInside(c Companion) string {
 	return path.Join(modelsInside, s.Model.Name+"."+c.Name+".gguf")
 }
 
+// modelsInside are the paths in the sandbox of the model and its companions.
+func (s *LlamaServer) modelsInside() []string {
+	paths := []string{s.modelInside()}
+	for _, c := range s.Companions {
+		paths = append(paths, s.companionInside(c))
+	}
+	return paths
+}
+
 // modelBinds are what the server has in its models folder: its model and the companions.
 func (s *LlamaServer) modelBinds() systemd.Binds {
 	binds := systemd.Binds{{Source: s.File, Target: s.modelInside()}}

@@ -5,6 +5,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/llmhost/llmhost/components/model"
 	"github.com/llmhost/llmhost/components/systemd"
 )
 
@@ -15,6 +16,7 @@ import (
 const (
 	modelsInside   = "/models"
 	zoneInfoInside = "/run/zoneinfo"
+	programInside  = "/run/llmhost-agent"
 )
 
 // Unit is the server's service.
@@ -26,12 +28,18 @@ func (s *LlamaServer) Unit() systemd.Unit {
 	u := systemd.Unit{
 		Unit: systemd.UnitSection{
 			Description: systemd.Text(fmt.Sprintf("Model server %s (%s)", s.Server.Name, s.Model.Name)),
+			// It isn't started, nor started again, with a model that isn't the pinned one.
+			After:    systemd.Words{model.CheckUnitName(&s.Server)},
+			Requires: systemd.Words{model.CheckUnitName(&s.Server)},
 			// A server that fails at once, five times in five minutes, is left failed.
 			StartLimitIntervalSec: systemd.Duration(5 * time.Minute),
 			StartLimitBurst:       new(systemd.Count(5)),
 		},
 		Service: systemd.ServiceSection{
-			Type:             "exec",
+			Type: "exec",
+			// As the server's user, in its sandbox: what llama-server says of a model that it may not
+			// read doesn't help anybody.
+			ExecStartPre:     systemd.Commands{append(systemd.Command{programInside, "readable"}, s.modelsInside()...)},
 			ExecStart:        s.Args(),
 			Restart:          "on-failure",
 			RestartSec:       systemd.Duration(2 * time.Second),
@@ -60,6 +68,7 @@ func (s *LlamaServer) Unit() systemd.Unit {
 				{Path: "/dev/shm", Options: []string{"size=64M", "mode=1777", "nodev", "nosuid", "noexec"}},
 			},
 			BindReadOnlyPaths: append(s.modelBinds(),
+				systemd.Bind{Source: model.Program, Target: programInside},
 				systemd.Bind{Source: "/usr/share/zoneinfo", Target: zoneInfoInside, Optional: true}),
 			ProtectSystem: "strict",
 			ProtectHome:   "yes",
@@ -162,7 +171,7 @@ func (s *LlamaServer) openGPU(u *systemd.Unit) {
 	if s.GPU == nil {
 		return
 	}
-	u.Unit.After = s.GPU.After
+	u.Unit.After = append(u.Unit.After, s.GPU.After...)
 	u.Unit.Wants = s.GPU.After
 	service := &u.Service
 	service.SupplementaryGroups = append(service.SupplementaryGroups, s.GPU.Groups...)

@@ -17,7 +17,7 @@ func (u Unit) Text() (string, error) {
 	for _, section := range []struct {
 		name   string
 		fields any
-	}{{"Unit", u.Unit}, {"Service", u.Service}, {"Install", u.Install}} {
+	}{{"Unit", u.Unit}, {"Service", u.Service}, {"Timer", u.Timer}, {"Install", u.Install}} {
 		fields := reflect.ValueOf(section.fields)
 		for i := range fields.NumField() {
 			directive := fields.Type().Field(i).Name

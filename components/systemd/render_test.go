@@ -25,7 +25,8 @@ func TestTextIsGolden(t *testing.T) {
 			StartLimitBurst:       new(Count(5)),
 		},
 		Service: ServiceSection{
-			Type: "exec",
+			Type:         "exec",
+			ExecStartPre: Commands{{"/usr/bin/true", "a b"}, {"/usr/bin/true"}},
 			ExecStart: Command{
 				"/usr/bin/llama-server", "-m", "/models/a b.gguf", "--alias", `the "big" one`,
 				"$HOME", "${HOME}", "%i", ";", `back\slash`, "", "tab\there", "naïve",
@@ -46,6 +47,7 @@ func TestTextIsGolden(t *testing.T) {
 			TasksMax:              new(Count(4096)),
 			LimitCORE:             new(Bytes(1000)),
 		},
+		Timer:   TimerSection{OnCalendar: "Mon *-*-* 00:00:00", RandomizedDelaySec: Duration(time.Hour), Persistent: Yes},
 		Install: InstallSection{WantedBy: Words{"multi-user.target"}},
 	}
 	got, err := u.Text()
@@ -68,6 +70,7 @@ func TestWhatSystemdWouldMisreadIsRefused(t *testing.T) {
 		{"a newline in an argument", Unit{Service: ServiceSection{ExecStart: Command{"/bin/a", "b\nc"}}}, "ExecStart=: "},
 		{"a nul in an argument", Unit{Service: ServiceSection{ExecStart: Command{"/bin/a", "b\x00c"}}}, "ExecStart=: "},
 		{"bytes that aren't text", Unit{Service: ServiceSection{ExecStart: Command{"/bin/a", "\xff"}}}, "ExecStart=: "},
+		{"a first program with full privileges", Unit{Service: ServiceSection{ExecStartPre: Commands{{"/bin/a"}, {"+/bin/a"}}}}, "ExecStartPre=: "},
 		{"a program with full privileges", Unit{Service: ServiceSection{ExecStart: Command{"+/bin/a"}}}, "ExecStart=: "},
 		{"a relative program", Unit{Service: ServiceSection{ExecStart: Command{"bin/a"}}}, "ExecStart=: "},
 		{"a variable as program", Unit{Service: ServiceSection{ExecStart: Command{"/bin/$A"}}}, "ExecStart=: "},
@@ -113,7 +116,7 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 
 // A directive that is declared but can't be rendered would be silently absent, or panic.
 func TestEveryDirectiveIsAValue(t *testing.T) {
-	for _, section := range []any{UnitSection{}, ServiceSection{}, InstallSection{}} {
+	for _, section := range []any{UnitSection{}, ServiceSection{}, TimerSection{}, InstallSection{}} {
 		typ := reflect.TypeOf(section)
 		for i := range typ.NumField() {
 			if !typ.Field(i).Type.Implements(reflect.TypeFor[value]()) {

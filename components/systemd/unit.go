@@ -11,10 +11,11 @@
 // in the order in which they are declared here.
 package systemd
 
-// Unit is a service unit file.
+// Unit is a unit file of a service or of a timer.
 type Unit struct {
 	Unit    UnitSection
 	Service ServiceSection
+	Timer   TimerSection
 	Install InstallSection
 }
 
@@ -24,14 +25,16 @@ type UnitSection struct {
 	Documentation         Words
 	After                 Words
 	Wants                 Words
+	Requires              Words
 	StartLimitIntervalSec Duration
 	StartLimitBurst       *Count
 }
 
 // ServiceSection is the [Service] section.
 type ServiceSection struct {
-	Type      Keyword
-	ExecStart Command
+	Type         Keyword
+	ExecStartPre Commands
+	ExecStart    Command
 
 	// Life of the process.
 	Restart        Keyword
@@ -56,6 +59,7 @@ type ServiceSection struct {
 	RuntimeDirectoryMode Mode
 	TemporaryFileSystem  TemporaryFileSystems
 	BindReadOnlyPaths    Binds
+	ReadWritePaths       Words
 	ProtectSystem        Keyword
 	ProtectHome          Keyword
 	PrivateTmp           Keyword
@@ -101,11 +105,22 @@ type ServiceSection struct {
 	SystemCallErrorNumber   Keyword
 
 	// Resources.
-	MemoryMax     *Bytes
-	MemorySwapMax *Bytes
-	TasksMax      *Count
-	LimitNOFILE   *Count
-	LimitCORE     *Bytes
+	Nice              *Count
+	CPUWeight         *Count
+	IOSchedulingClass Keyword
+	MemoryHigh        *Bytes
+	MemoryMax         *Bytes
+	MemorySwapMax     *Bytes
+	TasksMax          *Count
+	LimitNOFILE       *Count
+	LimitCORE         *Bytes
+}
+
+// TimerSection is the [Timer] section, whose directives are in systemd.timer(5).
+type TimerSection struct {
+	OnCalendar         Text // in the words of systemd.time(7)
+	RandomizedDelaySec Duration
+	Persistent         Bool
 }
 
 // InstallSection is the [Install] section.

@@ -231,6 +231,21 @@ func (c Command) assignments() ([]string, error) {
 	return []string{strings.Join(words, " ")}, nil
 }
 
+// Commands are run one after the other, one on each line.
+type Commands []Command
+
+func (c Commands) assignments() ([]string, error) {
+	var lines []string
+	for _, command := range c {
+		line, err := command.assignments()
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, line...)
+	}
+	return lines, nil
+}
+
 // Bind makes a path of the host visible in the unit's file system.
 type Bind struct {
 	Source string // on the host

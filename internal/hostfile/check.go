@@ -19,7 +19,12 @@ var ownFolders = []ownFolder{
 	{"/var/lib/llmhost", "its agent and its ledger"},
 	{"/opt/llmhost", "the engines"},
 	{"/run/llmhost", "the servers' sockets"},
+	{"/usr/local/lib/llmhost", "its program"},
+	{"/etc/llmhost/models.d", "what the models should be"},
 }
+
+// verifyUnit is llmhost's own unit that no server's unit may replace.
+const verifyUnit = "llmhost-verify.service"
 
 type ownFolder struct{ path, holds string }
 
@@ -79,6 +84,9 @@ func (d *decoder) checkServers(h *Host) {
 		d.checkReference(s.At("engine"), "engine", s.Engine, engines)
 		d.checkReference(s.At("model"), "model", s.Model, models)
 		d.checkEntry(h, s)
+		if s.UnitName() == verifyUnit {
+			d.errorAt(s.Range, fmt.Sprintf("a server can't be named %q", s.Name), "Its unit would be %s, which verifies the models. Use another name.", verifyUnit)
+		}
 		if s.GPULayers > 0 && h.GPU == nil {
 			d.errorAt(s.At("gpu_layers"), fmt.Sprintf("gpu_layers is %d on a host without a gpu block", s.GPULayers),
 				"Add a block such as gpu \"nvidia\" { … }, or set gpu_layers to 0.")

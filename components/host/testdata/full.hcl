@@ -33,7 +33,7 @@ host "full" {
 
     signature {
       key  = "models.pub"
-      file = "/home/me/models/seeing.sig"
+      file = "seeing.sig"
     }
 
     companion "eyes" {
