@@ -129,7 +129,8 @@ func (s *Server) ObserveProgram(ctx context.Context, req *agentpb.ObserveProgram
 	if err != nil {
 		return nil, fault.OfPath("read", ownProgram, err)
 	}
-	resp.Exists, resp.Sha256, resp.Current, resp.Mode = true, sum, sum == own, is.Mode
+	resp.Exists, resp.Sha256, resp.Mode = true, sum, is.Mode
+	resp.Current = sum == own && is.Matches(programAttributes())
 	resp.Owner, resp.Group, err = s.names(is)
 	return resp, err
 }

@@ -24,7 +24,7 @@ var (
 // ProgramArgs are the program's inputs.
 type ProgramArgs struct {
 	Path    string `pulumi:"path,optional" provider:"replaceOnChanges"`
-	Version string `pulumi:"version,optional"`
+	Release string `pulumi:"release,optional"`
 	Current *bool  `pulumi:"current,optional"`
 	Adopt   bool   `pulumi:"adopt,optional"`
 }
@@ -45,7 +45,7 @@ func (p *Program) Annotate(a infer.Annotator) {
 func (a *ProgramArgs) Annotate(an infer.Annotator) {
 	an.Describe(&a.Path, "Absolute path on the host.")
 	an.SetDefault(&a.Path, "/usr/local/lib/llmhost/llmhost-agent")
-	an.Describe(&a.Version, "Version of llmhost that the program is of. It is filled in, so that an upgrade shows as a change.")
+	an.Describe(&a.Release, "Version of llmhost that the program is of. It is filled in, so that an upgrade shows as a change.")
 	an.Describe(&a.Current, "Always true: the program is that of this llmhost, with its owner and mode. It is an input so that another one shows as drift.")
 	an.SetDefault(&a.Current, true)
 	describeAdopt(an, &a.Adopt)
@@ -55,8 +55,8 @@ func (a *ProgramArgs) Annotate(an infer.Annotator) {
 func (*Program) Check(ctx context.Context, req infer.CheckRequest) (infer.CheckResponse[ProgramArgs], error) {
 	return check(ctx, req, func(c *checks, in *ProgramArgs) {
 		c.absolutePath("path", in.Path)
-		if c.known("version") && in.Version == "" {
-			in.Version = Version
+		if c.known("release") && in.Release == "" {
+			in.Release = Version
 		}
 		if c.known("current") && !*in.Current {
 			c.fail("current", "must be true: it only shows that the host has another program")
@@ -119,7 +119,7 @@ func (*Program) Read(ctx context.Context, req infer.ReadRequest[ProgramArgs, Pro
 	}
 	in := req.Inputs
 	in.Path = req.ID
-	current := seen.GetCurrent() && seen.GetMode() == 0o755 && seen.GetOwner() == "root" && seen.GetGroup() == "root"
+	current := seen.GetCurrent()
 	in.Current = &current
 	rec := observedRecord(ctx, req.State.Recorded, seen.GetOwned())
 	return infer.ReadResponse[ProgramArgs, ProgramState]{ID: req.ID, Inputs: in, State: ProgramState{in, rec}}, nil

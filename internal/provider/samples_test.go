@@ -56,8 +56,8 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 		return resource.PropertyMap{"sha256": str(digestA), "root": str("/opt/a"), "source": str("/e/a.tar"), "modifiedFiles": list(), "adopt": boolean(false)},
 			resource.PropertyMap{"sha256": str(digestB), "root": str("/opt/b"), "source": str("/e/b.tar"), "modifiedFiles": list("usr/bin/x"), "adopt": boolean(true)}
 	case "Program":
-		return resource.PropertyMap{"path": str("/usr/local/lib/a"), "version": str("1.0.0"), "current": boolean(true), "adopt": boolean(false)},
-			resource.PropertyMap{"path": str("/usr/local/lib/b"), "version": str("2.0.0"), "current": boolean(false), "adopt": boolean(true)}
+		return resource.PropertyMap{"path": str("/usr/local/lib/a"), "release": str("1.0.0"), "current": boolean(true), "adopt": boolean(false)},
+			resource.PropertyMap{"path": str("/usr/local/lib/b"), "release": str("2.0.0"), "current": boolean(false), "adopt": boolean(true)}
 	case "SystemUser":
 		return resource.PropertyMap{"name": str("llm-a"), "home": str("/srv/a"), "shell": str("/bin/sh"), "comment": str("a"), "groups": list("video"), "locked": boolean(true), "adopt": boolean(false)},
 			resource.PropertyMap{"name": str("llm-b"), "home": str("/srv/b"), "shell": str("/bin/bash"), "comment": str("b"), "groups": list("render"), "locked": boolean(false), "adopt": boolean(true)}

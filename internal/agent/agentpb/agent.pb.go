@@ -3497,7 +3497,7 @@ func (x *ObserveProgramRequest) GetPath() string {
 type ProgramState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Exists        bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"`
-	Current       bool                   `protobuf:"varint,2,opt,name=current,proto3" json:"current,omitempty"` // it is the program of the agent that answers
+	Current       bool                   `protobuf:"varint,2,opt,name=current,proto3" json:"current,omitempty"` // it is the program of the agent that answers, with its owner and mode
 	Sha256        string                 `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	Mode          uint32                 `protobuf:"varint,4,opt,name=mode,proto3" json:"mode,omitempty"`
 	Owner         string                 `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`

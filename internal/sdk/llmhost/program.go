@@ -25,10 +25,10 @@ type Program struct {
 	Path pulumi.StringPtrOutput `pulumi:"path"`
 	// Version of llmhost that wrote this state.
 	ProviderVersion pulumi.StringPtrOutput `pulumi:"providerVersion"`
+	// Version of llmhost that the program is of. It is filled in, so that an upgrade shows as a change.
+	Release pulumi.StringPtrOutput `pulumi:"release"`
 	// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
 	SeenGeneration pulumi.StringPtrOutput `pulumi:"seenGeneration"`
-	// Version of llmhost that the program is of. It is filled in, so that an upgrade shows as a change.
-	Version pulumi.StringPtrOutput `pulumi:"version"`
 }
 
 // NewProgram registers a new resource with the given unique name, arguments, and options.
@@ -91,7 +91,7 @@ type programArgs struct {
 	// Absolute path on the host.
 	Path *string `pulumi:"path"`
 	// Version of llmhost that the program is of. It is filled in, so that an upgrade shows as a change.
-	Version *string `pulumi:"version"`
+	Release *string `pulumi:"release"`
 }
 
 // The set of arguments for constructing a Program resource.
@@ -103,7 +103,7 @@ type ProgramArgs struct {
 	// Absolute path on the host.
 	Path pulumi.StringPtrInput
 	// Version of llmhost that the program is of. It is filled in, so that an upgrade shows as a change.
-	Version pulumi.StringPtrInput
+	Release pulumi.StringPtrInput
 }
 
 func (ProgramArgs) ElementType() reflect.Type {
@@ -168,14 +168,14 @@ func (o ProgramOutput) ProviderVersion() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *Program) pulumi.StringPtrOutput { return v.ProviderVersion }).(pulumi.StringPtrOutput)
 }
 
+// Version of llmhost that the program is of. It is filled in, so that an upgrade shows as a change.
+func (o ProgramOutput) Release() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *Program) pulumi.StringPtrOutput { return v.Release }).(pulumi.StringPtrOutput)
+}
+
 // Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
 func (o ProgramOutput) SeenGeneration() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *Program) pulumi.StringPtrOutput { return v.SeenGeneration }).(pulumi.StringPtrOutput)
-}
-
-// Version of llmhost that the program is of. It is filled in, so that an upgrade shows as a change.
-func (o ProgramOutput) Version() pulumi.StringPtrOutput {
-	return o.ApplyT(func(v *Program) pulumi.StringPtrOutput { return v.Version }).(pulumi.StringPtrOutput)
 }
 
 func init() {
