@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"fmt"
 	"io"
 	"sync"
 
@@ -26,7 +27,11 @@ func newLane(rwc io.ReadWriteCloser) *lane {
 func (l *lane) write(b []byte) (int, error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	return l.rwc.Write(b)
+	n, err := l.rwc.Write(b)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrCut, err)
+	}
+	return n, err
 }
 
 func (l *lane) message(k kind, m proto.Message) error {
