@@ -66,7 +66,10 @@ func (st *state) setModel(ctx context.Context, header *agentpb.ModelHeader, at s
 			return changed, fault.OfPath("set the attributes of", at, err)
 		})
 	}
-	found := models.Find(st.digests(), at, header.GetFolder(), header.GetSha256(), entries)
+	var found *models.Found
+	if !header.GetAttributesOnly() {
+		found = models.Find(st.digests(), at, header.GetFolder(), header.GetSha256(), entries)
+	}
 	if found == nil {
 		return nil, &lackingError{why: lackingBytes(m, header.GetSha256())}
 	}

@@ -2205,7 +2205,7 @@ type ModelHeader struct {
 	Owner          string                 `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
 	Group          string                 `protobuf:"bytes,6,opt,name=group,proto3" json:"group,omitempty"`
 	SessionId      string                 `protobuf:"bytes,7,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`                 // of the lease, since bulk data comes by an agent of its own
-	AttributesOnly bool                   `protobuf:"varint,8,opt,name=attributes_only,json=attributesOnly,proto3" json:"attributes_only,omitempty"` // the bytes are right: set mode, owner and group, send no data
+	AttributesOnly bool                   `protobuf:"varint,8,opt,name=attributes_only,json=attributesOnly,proto3" json:"attributes_only,omitempty"` // the bytes are at the path: set mode, owner and group, bring none
 	// Without a claim a file is placed that no stack owns. It needs no lease, and what a stack
 	// owns is not replaced.
 	Path   string       `protobuf:"bytes,9,opt,name=path,proto3" json:"path,omitempty"`
