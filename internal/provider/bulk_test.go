@@ -18,7 +18,7 @@ func (channelHost) Bulk(context.Context) (agentpb.AgentClient, io.Closer, error)
 
 // A host's sshd takes few channels of one connection, so a fifth push waits for one of four.
 func TestPushesWaitForAChannel(t *testing.T) {
-	ctx := withOperation(t.Context(), &operation{instance: &instance{pushes: make(chan struct{}, maxPushes)}})
+	ctx := withOperation(t.Context(), &operation{instance: &instance{slots: newSlots()}})
 	var release func()
 	for range maxPushes {
 		var err error
@@ -34,5 +34,24 @@ func TestPushesWaitForAChannel(t *testing.T) {
 	release()
 	if _, _, err := bulk(ctx, channelHost{}); err != nil {
 		t.Errorf("after one has ended: %v", err)
+	}
+}
+
+// One push alone has several lanes; others never take a channel too many.
+func TestPushesShareTheLanes(t *testing.T) {
+	ctx := withOperation(t.Context(), &operation{instance: &instance{slots: newSlots()}})
+	total := 0
+	for i := range maxPushes {
+		lanes, _, err := takeLanes(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 && lanes != maxPerPush {
+			t.Errorf("a push alone has %d lanes, want %d", lanes, maxPerPush)
+		}
+		total += lanes
+	}
+	if channels := 1 + total; channels > 10 {
+		t.Errorf("%d channels are open at once, and OpenSSH allows 10", channels)
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -19,6 +21,7 @@ import (
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/remote"
+	"github.com/llmhost/llmhost/internal/transfer"
 )
 
 // fakeAgent is an agent of a machine that doesn't exist: it keeps users and units in memory,
@@ -200,6 +203,7 @@ func (f *fakeAgent) Remove(_ context.Context, req *agentpb.RemoveRequest) (*agen
 type host struct {
 	conn   *grpc.ClientConn
 	client agentpb.AgentClient
+	lane   func(context.Context, io.ReadWriteCloser) error // of a real agent
 	mu     sync.Mutex
 	calls  []string // the agent's methods that were called
 }
@@ -250,6 +254,39 @@ func (h *host) Lease(ctx context.Context) error {
 
 func (h *host) Bulk(context.Context) (agentpb.AgentClient, io.Closer, error) {
 	return h.Agent(), io.NopCloser(nil), nil
+}
+
+// Lane is a pipe to the agent, which is the one behind Agent.
+func (h *host) Lane(ctx context.Context) (io.ReadWriteCloser, error) {
+	if h.lane == nil {
+		return nil, errors.New("a fake agent takes no models")
+	}
+	ours, theirs := net.Pipe()
+	go func() { _ = h.lane(context.WithoutCancel(ctx), theirs) }() // the client is told
+	return lane{ours, ctx}, nil
+}
+
+func (h *host) ExtraLane(ctx context.Context) (io.ReadWriteCloser, error) { return h.Lane(ctx) }
+func (h *host) RTT() time.Duration                                        { return 0 }
+
+// lane puts errors into package remote's words, as a real one does.
+type lane struct {
+	net.Conn
+	ctx context.Context
+}
+
+func (l lane) Translate(err error) error {
+	var said interface{ GRPCStatus() *status.Status }
+	switch {
+	case l.ctx.Err() != nil:
+		return fmt.Errorf("the push was cancelled: %w", l.ctx.Err())
+	case errors.As(err, &said):
+		return remoteError(err)
+	case errors.Is(err, transfer.ErrCut):
+		return fmt.Errorf("%w: %w", remote.ErrUnreachable, err)
+	default:
+		return err
+	}
 }
 
 func (h *host) Session() string { return "session" }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/remote"
+	"github.com/llmhost/llmhost/internal/transfer"
 )
 
 var _ Host = (*remote.Conn)(nil)
@@ -19,6 +20,8 @@ type Host interface {
 	// Bulk opens an agent on a channel of its own, for data that would delay control
 	// messages. The caller closes it.
 	Bulk(ctx context.Context) (agentpb.AgentClient, io.Closer, error)
+	// Lanes carry models.
+	transfer.Lanes
 	// Session names the lease's session in the headers of bulk calls.
 	Session() string
 }

@@ -17,7 +17,7 @@ import (
 type instance struct {
 	dial   Dialer
 	target atomic.Pointer[remote.Target]
-	pushes chan struct{} // a token for each push that is under way
+	slots  slots
 }
 
 // operation is one call of the engine, as far as a resource needs to know it. infer hands

@@ -2,10 +2,15 @@ package provider
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/pulumi/pulumi-go-provider/infer"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/modelfile"
+	"github.com/llmhost/llmhost/internal/modelfile/header"
+	"github.com/llmhost/llmhost/internal/signing"
 )
 
 // Model is a model file on the host, pushed from the machine that runs Pulumi.
@@ -31,6 +36,7 @@ type ModelArgs struct {
 	Hub         string  `pulumi:"hub,optional"`
 	Token       *string `pulumi:"token,optional" provider:"secret"`
 	AllowPickle bool    `pulumi:"allowPickle,optional"`
+	Role        string  `pulumi:"role,optional"`
 	PublicKey   *string `pulumi:"publicKey,optional"`
 	Signature   *string `pulumi:"signature,optional"`
 	Mode        string  `pulumi:"mode,optional"`
@@ -51,6 +57,11 @@ const (
 	downloadByHost = "host"
 	downloadHere   = "here"
 )
+
+// roles are what a model's file can be for.
+var roles = map[string]header.Role{
+	"model": header.Model, "mmproj": header.MMProj, "lora": header.LoRA, "draft": header.Draft,
+}
 
 // Annotate fixes the type's token, which is in every URN, and describes it.
 func (m *Model) Annotate(a infer.Annotator) {
@@ -73,6 +84,8 @@ func (a *ModelArgs) Annotate(an infer.Annotator) {
 	an.Describe(&a.Token, "Token for a private repository or address. It goes to the hub, or to the address of an `https://` source on the hub's own host, and nowhere else.")
 	an.Describe(&a.AllowPickle, "Accept formats that run code when they are loaded.")
 	an.SetDefault(&a.AllowPickle, false)
+	an.Describe(&a.Role, "What it is for: `model`, or a model's companion `mmproj`, `lora` or `draft`.")
+	an.SetDefault(&a.Role, "model")
 	an.Describe(&a.PublicKey, "Public key in PEM that must have signed the model. Empty: no signature is demanded.")
 	an.Describe(&a.Signature, "Absolute path of the signature on the machine that runs Pulumi.")
 	an.Describe(&a.Mode, "Permission bits of the files as four octal digits. A folder has the same, and may be entered by those who may read.")
@@ -90,12 +103,11 @@ func (a *ModelArgs) Annotate(an infer.Annotator) {
 func (*Model) Check(ctx context.Context, req infer.CheckRequest) (infer.CheckResponse[ModelArgs], error) {
 	return check(ctx, req, func(c *checks, in *ModelArgs) {
 		c.absolutePath("path", in.Path)
-		c.localSource("source", in.Source)
+		c.modelSource(in)
 		c.sha256("sha256", in.SHA256)
 		c.oneOf("download", in.Download, downloadByHost, downloadHere)
-		if in.Signature != nil {
-			c.localSource("signature", *in.Signature)
-		}
+		c.oneOf("role", in.Role, slices.Sorted(maps.Keys(roles))...)
+		c.signature(in)
 		c.mode("mode", in.Mode)
 		c.account("owner", in.Owner)
 		c.account("group", in.Group)
@@ -105,12 +117,47 @@ func (*Model) Check(ctx context.Context, req infer.CheckRequest) (infer.CheckRes
 	})
 }
 
+// modelSource checks the source's text, and that it agrees with the other inputs.
+func (c *checks) modelSource(in *ModelArgs) {
+	if !c.known("source") || in.Source == "" {
+		return
+	}
+	from, err := modelfile.ParseSource(in.Source)
+	switch {
+	case err != nil:
+		c.fail("source", "%v", err)
+	case from.Kind == modelfile.Local:
+		c.localSource("source", from.Path)
+	case c.known("folder") && from.Folder != in.Folder:
+		c.fail("folder", "must be %t: that is what the source %s names", from.Folder, in.Source)
+	case from.Kind == modelfile.Host && c.known("adopt") && !in.Adopt:
+		c.fail("adopt", "must be true for what is on the host already")
+	}
+}
+
+// signature checks that a signature can be found when one is demanded.
+func (c *checks) signature(in *ModelArgs) {
+	if in.Signature != nil {
+		c.localSource("signature", *in.Signature)
+	}
+	if !c.known("publicKey") || in.PublicKey == nil {
+		return
+	}
+	if _, err := signing.ParsePublicKey([]byte(*in.PublicKey)); err != nil {
+		c.fail("publicKey", "%v", err)
+	}
+	from, err := modelfile.ParseSource(in.Source)
+	if err == nil && c.known("source") && c.known("signature") && in.signatureFile(from) == "" {
+		c.fail("signature", "is required: beside a source of this kind none is looked for. Write the path of the signature's file on this machine")
+	}
+}
+
 // Create pushes the model, unless the host has these very bytes already.
 func (m *Model) Create(ctx context.Context, req infer.CreateRequest[ModelArgs]) (infer.CreateResponse[ModelState], error) {
 	if req.DryRun {
 		return infer.CreateResponse[ModelState]{Output: ModelState{req.Inputs, pending()}}, nil
 	}
-	rec, err := m.put(ctx, req.Inputs, nil)
+	rec, err := m.put(ctx, req.Inputs, nil, false)
 	if err != nil {
 		return infer.CreateResponse[ModelState]{}, err
 	}
@@ -123,7 +170,8 @@ func (m *Model) Update(ctx context.Context, req infer.UpdateRequest[ModelArgs, M
 	if req.DryRun {
 		return infer.UpdateResponse[ModelState]{Output: ModelState{req.Inputs, req.State.Recorded}}, nil
 	}
-	rec, err := m.put(ctx, req.Inputs, req.State.toUpdate())
+	doubted := req.State.Verified != nil && !*req.State.Verified
+	rec, err := m.put(ctx, req.Inputs, req.State.toUpdate(), doubted)
 	if err != nil {
 		return infer.UpdateResponse[ModelState]{}, err
 	}

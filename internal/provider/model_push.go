@@ -2,61 +2,78 @@ package provider
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/modelfile"
+	"github.com/llmhost/llmhost/internal/remote"
+	"github.com/llmhost/llmhost/internal/source"
+	"github.com/llmhost/llmhost/internal/transfer"
 )
 
-// put brings the model to the host, or only its attributes if the host has these very bytes.
-func (*Model) put(ctx context.Context, in ModelArgs, generation *string) (Recorded, error) {
-	mode, err := parseMode(in.Mode)
+// push sends the model from this machine, after it was looked at.
+func (p *placing) push(ctx context.Context) (*agentpb.ChangeResponse, error) {
+	src, err := source.Open(ctx, p.from, p.options())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the host lacks the model with SHA-256 %s: %w", p.in.SHA256, err)
+	}
 	if err != nil {
-		return Recorded{}, err
-	}
-	h, err := connectToChange(ctx)
-	if err != nil {
-		return Recorded{}, err
-	}
-	c, err := claim(ctx, in.Path, generation, in.Adopt)
-	if err != nil {
-		return Recorded{}, err
-	}
-	seen, err := h.Agent().ObserveModel(ctx, &agentpb.ObserveModelRequest{Path: in.Path})
-	if err != nil {
-		return Recorded{}, err
-	}
-	header := &agentpb.ModelHeader{
-		Claim: c, Sha256: in.SHA256, Mode: mode, Owner: in.Owner, Group: in.Group, SessionId: h.Session(),
-	}
-	if seen.GetExists() && seen.GetSha256() == in.SHA256 {
-		header.Size, header.AttributesOnly = seen.GetSize(), true
-		return sendModel(ctx, h, header, nil)
-	}
-	src, err := openSource(in.Source, in.SHA256)
-	if err != nil {
-		return Recorded{}, err
+		return nil, err
 	}
 	defer src.Close()
-	header.Size = src.size
-	return sendModel(ctx, h, header, src)
+	if err := p.checkSource(ctx, src); err != nil {
+		return nil, err
+	}
+	result, err := p.send(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	return &agentpb.ChangeResponse{Generation: result.Generation, Changed: result.Changed}, nil
 }
 
-func sendModel(ctx context.Context, h Host, header *agentpb.ModelHeader, src *source) (Recorded, error) {
-	agent, release, err := bulk(ctx, h)
+// maxFutile is how many connections in a row may be cut before anything was sent.
+const maxFutile = 3
+
+// send pushes, and goes on over a new connection when the one that it had was cut, as long as
+// there is a new one and something goes through.
+func (p *placing) send(ctx context.Context, src transfer.Source) (transfer.Result, error) {
+	lanes, release, err := takeLanes(ctx)
 	if err != nil {
-		return Recorded{}, err
+		return transfer.Result{}, err
 	}
 	defer release()
-	stream, err := agent.PutModel(ctx)
-	if err != nil {
-		return Recorded{}, err
-	}
-	resp, err := push(ctx, stream, src,
-		&agentpb.PutModelRequest{Part: &agentpb.PutModelRequest_Header{Header: header}},
-		func(b []byte) *agentpb.PutModelRequest {
-			return &agentpb.PutModelRequest{Part: &agentpb.PutModelRequest_Data{Data: b}}
+	for futile := 0; ; {
+		var sent uint64
+		result, err := transfer.Push(ctx, p.host, p.header, src, transfer.Options{
+			Progress: func(now transfer.Progress) {
+				sent = now.Sent
+				p.status.show(now)
+			},
+			MaxLanes: lanes,
 		})
-	if err != nil {
-		return Recorded{}, err
+		if futile++; sent > 0 {
+			futile = 0
+		}
+		if err == nil || !errors.Is(err, remote.ErrUnreachable) || futile == maxFutile || ctx.Err() != nil {
+			return result, err
+		}
+		p.status.say("the connection was cut: connecting again")
+		host, dialErr := connectToChange(ctx)
+		if dialErr != nil {
+			return result, err
+		}
+		p.host = host
 	}
-	return recorded(resp.GetGeneration()), nil
+}
+
+// dialSource connects to the host that an ssh source names, as the user's own ssh would.
+func dialSource(ctx context.Context, s modelfile.Source) (source.Host, io.Closer, error) {
+	h, err := operationOf(ctx).instance.dial(ctx, remote.Target{Address: s.Address, Port: s.Port, User: s.User})
+	if err != nil {
+		return nil, nil, err
+	}
+	return h.Agent(), io.NopCloser(nil), nil // the connection is the process's
 }

@@ -7,28 +7,24 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/llmhost/llmhost/internal/testmodel"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
-	"google.golang.org/grpc"
-
-	"github.com/llmhost/llmhost/internal/agent/agentpb"
 )
 
-// modelSource writes a local model of a few chunks, and returns its path and digest.
-func modelSource(t *testing.T, fill byte) (path, digest string) {
+// modelSource writes a local model of more than one piece, and returns its path and digest.
+func modelSource(t *testing.T, seed uint64) (path, digest string) {
 	t.Helper()
-	content := slices.Repeat([]byte{fill}, 600<<10)
 	path = filepath.Join(t.TempDir(), "source.gguf")
-	if err := os.WriteFile(path, content, 0o600); err != nil {
+	digest, _, err := testmodel.Noise{Bytes: 3 << 20, Seed: seed}.WriteFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256(content)
-	return path, hex.EncodeToString(sum[:])
+	return path, digest
 }
 
 func modelInputs(t *testing.T, path, source, digest string) resource.PropertyMap {
@@ -89,7 +85,7 @@ func TestModelWithoutItsSource(t *testing.T) {
 	s := newStack(t, realHost(t))
 	for _, source := range []string{"", "/nowhere/a.gguf"} {
 		_, err := s.up("Model", "a", modelInputs(t, path, source, digestA))
-		if err == nil || !strings.Contains(err.Error(), "the host lacks the file with SHA-256 "+digestA) || !strings.Contains(err.Error(), source) {
+		if err == nil || !strings.Contains(err.Error(), "the host lacks the model with SHA-256 "+digestA) || !strings.Contains(err.Error(), source) {
 			t.Errorf("source %q: %v", source, err)
 		}
 	}
@@ -143,24 +139,25 @@ func TestModelStateOfAnOlderVersion(t *testing.T) {
 	wantGone(t, path)
 }
 
-// A push that is cancelled leaves no half file on the host. Whether its claim is still in the
-// ledger when the provider looks is a matter of time; either way the next run goes on, and a
-// destroy leaves nothing.
+// A push that is cancelled gives the model no name, and the next run goes on with what has arrived.
+// Whether its claim is still in the ledger when the provider looks is a matter of time; either
+// way a destroy leaves nothing.
 func TestCancelledPush(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.gguf")
 	source, digest := modelSource(t, 1)
 	in := modelInputs(t, path, source, digest)
-	h := &interruptedHost{host: realHost(t)}
+	h := &interruptedHost{host: realHost(t), after: 2 << 20}
 	s := newStack(t, h)
-	h.interrupt = func() {
+	h.interrupt = func(lane io.Closer) error {
 		if err := s.provider.SignalCancellation(context.Background()); err != nil {
 			t.Error(err)
 		}
+		return nil
 	}
 	if _, err := s.up("Model", "a", in); err == nil || strings.Contains(err.Error(), "rpc error") {
 		t.Fatalf("a cancelled push was not reported in words: %v", err)
 	}
-	wantNoPart(t, path)
+	wantGone(t, path)
 
 	again := newStack(t, h.host) // the next run
 	again.states = s.states
@@ -172,40 +169,66 @@ func TestCancelledPush(t *testing.T) {
 	}
 	again.destroy("a")
 	wantGone(t, path)
+	wantNoPart(t, path)
 }
 
-// interruptedHost calls interrupt in the middle of a push.
+// A connection that is cut and comes back doesn't end the run: the push goes on over a new one.
+func TestPushOutlivesItsConnection(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.gguf")
+	source, digest := modelSource(t, 1)
+	h := &interruptedHost{host: realHost(t), after: 2 << 20}
+	cuts := 0
+	h.interrupt = func(lane io.Closer) error {
+		cuts++
+		lane.Close()
+		return io.ErrClosedPipe
+	}
+	s := newStack(t, h)
+	s.mustUp("Model", "a", modelInputs(t, path, source, digest), "create")
+	if cuts == 0 {
+		t.Error("the connection was not cut")
+	}
+	if got := sumOf(t, path); got != digest {
+		t.Errorf("the host has %s, want %s", got, digest)
+	}
+	if h.sent > 6<<20 {
+		t.Errorf("%d bytes were sent of a model of 3 MiB", h.sent)
+	}
+	s.destroy("a")
+	wantNoPart(t, path)
+}
+
+// interruptedHost calls interrupt in the middle of the first push.
 type interruptedHost struct {
 	*host
-	interrupt func()
-}
-
-func (h *interruptedHost) Bulk(context.Context) (agentpb.AgentClient, io.Closer, error) {
-	return agentpb.NewAgentClient(interruptedConn{inWords{h.conn}, h.interrupt}), io.NopCloser(nil), nil
-}
-
-type interruptedConn struct {
-	grpc.ClientConnInterface
-	interrupt func()
-}
-
-func (c interruptedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	s, err := c.ClientConnInterface.NewStream(ctx, desc, method, opts...)
-	return &interruptedStream{ClientStream: s, interrupt: c.interrupt}, err
-}
-
-type interruptedStream struct {
-	grpc.ClientStream
-	interrupt func()
+	after     int // bytes
 	sent      int
+	interrupt func(lane io.Closer) error
 }
 
-func (s *interruptedStream) SendMsg(m any) error {
-	if s.sent++; s.sent == 3 { // a header and one chunk are on their way
-		s.interrupt()
-		<-s.Context().Done()
+func (h *interruptedHost) Lane(ctx context.Context) (io.ReadWriteCloser, error) {
+	l, err := h.host.Lane(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return s.ClientStream.SendMsg(m)
+	return interruptedLane{l.(lane), h}, nil
+}
+
+type interruptedLane struct {
+	lane
+	host *interruptedHost
+}
+
+func (l interruptedLane) Write(b []byte) (int, error) {
+	before := l.host.sent
+	l.host.sent += len(b)
+	if before < l.host.after && l.host.sent >= l.host.after {
+		if err := l.host.interrupt(l.lane); err != nil {
+			return 0, err
+		}
+		<-l.lane.ctx.Done()
+	}
+	return l.lane.Write(b)
 }
 
 func sumOf(t *testing.T, path string) string {

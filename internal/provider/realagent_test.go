@@ -18,7 +18,9 @@ import (
 // the test. It is for what needs no root: files, directories, models and engines.
 func realHost(t *testing.T) *host {
 	t.Helper()
-	h := connectTo(t, agent.NewServer(agent.Options{Version: "test"}))
+	server := agent.NewServer(agent.Options{Version: "test"})
+	h := connectTo(t, server)
+	h.lane = server.ServeLane
 	_, err := h.client.Hello(t.Context(), &agentpb.HelloRequest{Protocol: agentpb.Protocol, StateDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

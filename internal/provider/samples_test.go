@@ -19,6 +19,20 @@ const (
 	digestB = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 )
 
+// Two public keys whose private halves nobody has.
+const (
+	publicKey = `-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEe5YRvlRDhbHOTj1a4K2VtajbnTxa
+DYIW/Eks7BkQBZ9/q21ayAk0bI87pdcjKB2bB96pNP8xQZICGJdDAgDJxw==
+-----END PUBLIC KEY-----
+`
+	otherPublicKey = `-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEL5CllWYhLvNjdVg5OzDjyVRu6BKw
+j32+AUDanYbZeEouX4+Cg1Btobx2MDstmxtzA7ZVoQA73pIS59PyJjhatg==
+-----END PUBLIC KEY-----
+`
+)
+
 // sample is a valid resource of a kind with every input set, and for each input another value.
 // A test below demands that no input is missing here.
 func sample(kind string) (inputs, other resource.PropertyMap) {
@@ -47,11 +61,11 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 		return attributes(resource.PropertyMap{
 			"path": str("/srv/a.gguf"), "sha256": str(digestA), "source": str("/models/a"), "folder": boolean(false),
 			"download": str("host"), "hub": str("https://hub.test"), "token": secret("a"), "allowPickle": boolean(false),
-			"publicKey": str("PEM of a"), "signature": str("/models/a.sig"), "verified": boolean(true)},
+			"publicKey": str(publicKey), "role": str("model"), "signature": str("/models/a.sig"), "verified": boolean(true)},
 			resource.PropertyMap{
 				"path": str("/srv/b.gguf"), "sha256": str(digestB), "source": str("/models/b"), "folder": boolean(true),
 				"download": str("here"), "hub": str("https://other.test"), "token": secret("b"), "allowPickle": boolean(true),
-				"publicKey": str("PEM"), "signature": str("/models/b.sig"), "verified": boolean(false)})
+				"publicKey": str(otherPublicKey), "role": str("lora"), "signature": str("/models/b.sig"), "verified": boolean(false)})
 	case "Engine":
 		return resource.PropertyMap{"sha256": str(digestA), "root": str("/opt/a"), "source": str("/e/a.tar"), "modifiedFiles": list(), "adopt": boolean(false)},
 			resource.PropertyMap{"sha256": str(digestB), "root": str("/opt/b"), "source": str("/e/b.tar"), "modifiedFiles": list("usr/bin/x"), "adopt": boolean(true)}

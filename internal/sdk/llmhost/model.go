@@ -40,6 +40,8 @@ type Model struct {
 	ProviderVersion pulumi.StringPtrOutput `pulumi:"providerVersion"`
 	// Public key in PEM that must have signed the model. Empty: no signature is demanded.
 	PublicKey pulumi.StringPtrOutput `pulumi:"publicKey"`
+	// What it is for: `model`, or a model's companion `mmproj`, `lora` or `draft`.
+	Role pulumi.StringPtrOutput `pulumi:"role"`
 	// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
 	SeenGeneration pulumi.StringPtrOutput `pulumi:"seenGeneration"`
 	// SHA-256 of the file, or of the folder's manifest, in lower-case hexadecimal.
@@ -90,6 +92,9 @@ func NewModel(ctx *pulumi.Context,
 	}
 	if args.Owner == nil {
 		args.Owner = pulumi.StringPtr("root")
+	}
+	if args.Role == nil {
+		args.Role = pulumi.StringPtr("model")
 	}
 	if args.Source == nil {
 		args.Source = pulumi.StringPtr("")
@@ -161,6 +166,8 @@ type modelArgs struct {
 	Path string `pulumi:"path"`
 	// Public key in PEM that must have signed the model. Empty: no signature is demanded.
 	PublicKey *string `pulumi:"publicKey"`
+	// What it is for: `model`, or a model's companion `mmproj`, `lora` or `draft`.
+	Role *string `pulumi:"role"`
 	// SHA-256 of the file, or of the folder's manifest, in lower-case hexadecimal.
 	Sha256 string `pulumi:"sha256"`
 	// Absolute path of the signature on the machine that runs Pulumi.
@@ -195,6 +202,8 @@ type ModelArgs struct {
 	Path pulumi.StringInput
 	// Public key in PEM that must have signed the model. Empty: no signature is demanded.
 	PublicKey pulumi.StringPtrInput
+	// What it is for: `model`, or a model's companion `mmproj`, `lora` or `draft`.
+	Role pulumi.StringPtrInput
 	// SHA-256 of the file, or of the folder's manifest, in lower-case hexadecimal.
 	Sha256 pulumi.StringInput
 	// Absolute path of the signature on the machine that runs Pulumi.
@@ -302,6 +311,11 @@ func (o ModelOutput) ProviderVersion() pulumi.StringPtrOutput {
 // Public key in PEM that must have signed the model. Empty: no signature is demanded.
 func (o ModelOutput) PublicKey() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.PublicKey }).(pulumi.StringPtrOutput)
+}
+
+// What it is for: `model`, or a model's companion `mmproj`, `lora` or `draft`.
+func (o ModelOutput) Role() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *Model) pulumi.StringPtrOutput { return v.Role }).(pulumi.StringPtrOutput)
 }
 
 // Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
