@@ -25,3 +25,10 @@ func Impatient(ctx context.Context, list []Address, roots *x509.CertPool, silenc
 	c.web.(*http.Transport).TLSClientConfig.RootCAs = roots
 	return openAddresses(ctx, c, list)
 }
+
+// Scripted opens an address whose server is a round tripper.
+func Scripted(ctx context.Context, a Address, server http.RoundTripper) (transfer.Source, error) {
+	c := newClient(nil)
+	c.web, c.firstDelay = server, 0
+	return openAddresses(ctx, c, []Address{a})
+}
