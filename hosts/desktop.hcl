@@ -1,6 +1,6 @@
-# A desktop with a GPU: one large model partly on the GPU, one small model wholly on it.
+# A desktop with a GPU: one large model partly on the GPU, two small models wholly on it.
 #
-# Copy this file, change it to your machine, and let `llmhost pin` write the digests.
+# Copy this file, change it to your machine, and let `llmhost model add` and `llmhost pin` write the digests.
 host "desktop" {
   timezone = "America/Chicago"
 
@@ -35,6 +35,20 @@ host "desktop" {
     sha256 = "3333333333333333333333333333333333333333333333333333333333333333" # a placeholder: llmhost pin -s desktop
   }
 
+  # From a hub, straight to the host. A model that sees needs its projector. This writes today's commit and digests:
+  # llmhost model add hf://ggml-org/gemma-3-4b-it-GGUF/gemma-3-4b-it-Q4_K_M.gguf -s desktop --name gemma-3-4b --replace \
+  #   --companion mmproj=hf://ggml-org/gemma-3-4b-it-GGUF/mmproj-model-f16.gguf
+  model "gemma-3-4b" {
+    source = "hf://ggml-org/gemma-3-4b-it-GGUF@4444444444444444444444444444444444444444/gemma-3-4b-it-Q4_K_M.gguf"
+    sha256 = "4444444444444444444444444444444444444444444444444444444444444444" # a placeholder
+
+    companion "mmproj" {
+      kind   = "mmproj"
+      source = "hf://ggml-org/gemma-3-4b-it-GGUF@4444444444444444444444444444444444444444/mmproj-model-f16.gguf"
+      sha256 = "5555555555555555555555555555555555555555555555555555555555555555" # a placeholder
+    }
+  }
+
   # Most layers in main memory: slow and clever.
   server "hybrid" {
     engine        = "llama.cpp"
@@ -55,6 +69,15 @@ host "desktop" {
     gpu_layers = 99
     context    = 16384
     parallel   = 2
+    memory     = "8GiB"
+  }
+
+  # It answers about images.
+  server "eyes" {
+    engine     = "llama.cpp"
+    model      = "gemma-3-4b"
+    gpu_layers = 99
+    context    = 8192
     memory     = "8GiB"
   }
 }

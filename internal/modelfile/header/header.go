@@ -130,8 +130,6 @@ func (c *checker) check() (Description, error) {
 	case len(pickles) > 0:
 		c.d.Format = "pickle"
 		err = c.readConfig()
-	case len(files) == 1 && files[0].Name == "":
-		err = wrong("is neither GGUF nor safetensors").hint("Is it a download that ended with an error page?")
 	default:
 		err = wrong("has no GGUF and no safetensors file")
 	}
@@ -192,7 +190,7 @@ func (c *checker) kind(i int) (kind, error) {
 		return kindGGUF, nil
 	case path.Ext(name) == ".safetensors" || name == "" && isSafetensors(start):
 		return kindSafetensors, nil
-	case path.Ext(name) == ".gguf":
+	case path.Ext(name) == ".gguf" || name == "": // a model that is one file is GGUF
 		return 0, notGGUF(start)
 	}
 	return kindOther, nil

@@ -292,7 +292,7 @@ func TestPicklesAreRefused(t *testing.T) {
 
 func TestWhatIsNoModel(t *testing.T) {
 	for reason, m := range map[string]inMemory{
-		"is neither GGUF nor safetensors":      {"": []byte("hello")},
+		"the model is no GGUF file":            {"": []byte("hello")},
 		`"a.gguf" is a web page`:               {"a.gguf": []byte("<!DOCTYPE html><html>")},
 		`"a.gguf" is a Git LFS pointer`:        {"a.gguf": []byte("version https://git-lfs.github.com/spec/v1\n")},
 		`"a.gguf" is empty`:                    {"a.gguf": nil},
