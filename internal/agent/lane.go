@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime/debug"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/agent/durable"
@@ -60,12 +64,12 @@ func (s *Server) receive(in *transfer.Incoming) (err error) {
 	if header == nil {
 		return fault.New(agentpb.Reason_INVALID, "a push must begin with its header")
 	}
+	if header.GetClaim() == nil {
+		return s.receiveUnowned(in, header)
+	}
 	want, err := s.attributes(header.GetOwner(), header.GetGroup(), header.GetMode())
 	if err != nil {
 		return err
-	}
-	if header.GetClaim() == nil {
-		return s.receiveUnowned(in, header, want)
 	}
 	st, unlock, err := s.changeByStream(kindModel, header)
 	if err != nil {
@@ -102,9 +106,13 @@ func modelType(h *agentpb.ModelHeader) string {
 
 // receiveUnowned places a model that no stack owns. It replaces a file that no stack owns, as
 // any copy does, and never a folder.
-func (s *Server) receiveUnowned(in *transfer.Incoming, header *agentpb.ModelHeader, want durable.Attributes) error {
+func (s *Server) receiveUnowned(in *transfer.Incoming, header *agentpb.ModelHeader) error {
 	path := header.GetPath()
 	if err := validPath(path); err != nil {
+		return err
+	}
+	want, err := s.unownedAttributes(header)
+	if err != nil {
 		return err
 	}
 	if sum := header.GetSha256(); sum != "" && !hexDigest.MatchString(sum) {
@@ -135,6 +143,23 @@ func (s *Server) receiveUnowned(in *transfer.Incoming, header *agentpb.ModelHead
 		return err
 	}
 	return in.Done(&agentpb.ChangeResponse{Changed: true}, received)
+}
+
+// unownedAttributes are those of a header, or, if it names nobody, those of a file that this agent
+// makes: its user's, with the group that the folder hands on.
+func (s *Server) unownedAttributes(header *agentpb.ModelHeader) (durable.Attributes, error) {
+	if header.GetOwner() != "" || header.GetGroup() != "" {
+		return s.attributes(header.GetOwner(), header.GetGroup(), header.GetMode())
+	}
+	own := durable.Attributes{UID: os.Geteuid(), GID: os.Getegid(), Mode: header.GetMode() & 0o777}
+	folder, err := durable.Lstat(filepath.Dir(header.GetPath()))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it is made, then
+		return own, fault.OfPath("look at the folder of", header.GetPath(), err)
+	}
+	if folder != nil && folder.Type == durable.Directory && folder.Mode&unix.S_ISGID != 0 {
+		own.GID = int(folder.GID)
+	}
+	return own, nil
 }
 
 // unowned makes sure that no stack owns a path, what is below it, or the folder that it is in.

@@ -33,7 +33,7 @@ func saysYes(cmd *cobra.Command, question string) (bool, error) {
 // flag does it.
 func confirm(cmd *cobra.Command, question, flag string) error {
 	if !canAsk(cmd) {
-		return fmt.Errorf("%s There is no terminal to ask on: %s says yes", question, flag)
+		return fmt.Errorf("there is no terminal to ask on, and %s says yes to: %s", flag, question)
 	}
 	yes, err := saysYes(cmd, question)
 	if err == nil && !yes {

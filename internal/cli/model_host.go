@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/diag/colors"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/util/cmdutil"
 
+	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/hostfile"
 	"github.com/llmhost/llmhost/internal/modelfile"
 	"github.com/llmhost/llmhost/internal/progress"
@@ -68,6 +70,21 @@ func (l login) dial(ctx context.Context, cmd *cobra.Command, at modelfile.Source
 		err = fmt.Errorf("%w (--known-hosts %s)", err, l.knownHosts)
 	}
 	return conn, err
+}
+
+// forOrdinaryUser is an error of an agent that isn't meant to be root.
+func forOrdinaryUser(err error, user string) error {
+	var said *remote.Error
+	if !errors.As(err, &said) {
+		return err
+	}
+	switch said.Reason {
+	case agentpb.Reason_PERMISSION:
+		said.Hint = "let " + cmp.Or(user, "the user who logs in") + " write there, or log in as another user"
+	case agentpb.Reason_DIGEST_MISMATCH:
+		said.Hint = "is --sha256 that of the file?"
+	}
+	return err
 }
 
 // openAddress opens the host of an address; its path is the folder.

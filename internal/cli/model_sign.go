@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/llmhost/llmhost/internal/atomicfile"
-	"github.com/llmhost/llmhost/internal/progress"
 	"github.com/llmhost/llmhost/internal/signing"
 	"github.com/llmhost/llmhost/internal/source"
 	"github.com/llmhost/llmhost/internal/transfer"
@@ -220,7 +219,7 @@ func signedFiles(cmd *cobra.Command, path string) (files []signing.File, folder 
 }
 
 func digestWithProgress(ctx context.Context, cmd *cobra.Command, path string, src transfer.Source) ([]transfer.File, error) {
-	view := progress.New(cmd.ErrOrStderr(), useColor(cmd.ErrOrStderr()))
+	view := progressView(cmd, false)
 	defer view.Clear()
 	_, files, err := source.Digest(ctx, src, func(p transfer.Progress) { view.Show(filepath.Base(path), p) })
 	if err != nil {

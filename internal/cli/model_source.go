@@ -14,7 +14,6 @@ import (
 
 	"github.com/llmhost/llmhost/internal/hostfile"
 	"github.com/llmhost/llmhost/internal/modelfile"
-	"github.com/llmhost/llmhost/internal/progress"
 	"github.com/llmhost/llmhost/internal/remote"
 	"github.com/llmhost/llmhost/internal/source"
 	"github.com/llmhost/llmhost/internal/transfer"
@@ -104,7 +103,7 @@ func (l *looker) digest(ctx context.Context, s modelfile.Source, src transfer.So
 	if s.Kind == modelfile.HTTPS && unknown > 0 {
 		fmt.Fprintf(l.cmd.ErrOrStderr(), "%s: its server says no digest: reading %s to compute it, which keeps nothing\n", s.Text, humanize.IBytes(unknown))
 	}
-	view := progress.New(l.cmd.ErrOrStderr(), useColor(l.cmd.ErrOrStderr()))
+	view := progressView(l.cmd, false)
 	defer view.Clear()
 	sum, _, err = source.Digest(ctx, src, func(p transfer.Progress) { view.Show(s.Name(), p) })
 	if err != nil {

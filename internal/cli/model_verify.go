@@ -40,12 +40,13 @@ func newModelVerifyCmd() *cobra.Command {
 	var stack string
 	var l login
 	var all, asJSON bool
+	var pin string
 	cmd := &cobra.Command{
 		Use:   "verify (MODEL… | --all | ssh://[user@]host[:port]/PATH)",
 		Short: "Read models on a host again, and compare them with their digests",
 		Long: "Have the host read whole models again, whatever it remembers of them, and compare their SHA-256 with\n" +
 			"what the host file says. A MODEL is NAME or NAME/COMPANION as in the host file, or an absolute path on\n" +
-			"the host. What no host file declares is compared with what the host remembers of it.\n\n" +
+			"the host. What no host file declares is compared with --sha256.\n\n" +
 			"The result is kept on the host: a model that failed is a finding of `llmhost drift` until it was\n" +
 			"replaced, or verified again.\n\n" +
 			"The exit code is 0 if all are right, 2 if one isn't, 8 after Ctrl-C, and 1 if it could not tell.",
@@ -62,8 +63,12 @@ func newModelVerifyCmd() *cobra.Command {
 				return errors.New("verify takes one address")
 			case address && stack != "":
 				return errors.New("name either a host with -s or an address, not both")
+			case pin != "" && len(args) != 1:
+				return errors.New("--sha256 is for one model")
 			}
-			return nil
+			var err error
+			pin, err = digestFlag(pin)
+			return err
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := untilInterrupted(cmd)
@@ -73,6 +78,9 @@ func newModelVerifyCmd() *cobra.Command {
 				return err
 			}
 			defer m.Close()
+			if pin != "" {
+				models[0].sha256 = pin
+			}
 			result, err := m.verify(ctx, models, progressView(cmd, asJSON))
 			if ctx.Err() != nil {
 				return interrupted("nothing was changed")
@@ -91,6 +99,7 @@ func newModelVerifyCmd() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&stack, "stack", "s", "", "the host")
 	cmd.Flags().BoolVar(&all, "all", false, "all models that the host file declares")
+	cmd.Flags().StringVar(&pin, "sha256", "", "the digest that the one model must have, in place of the host file's")
 	l.addFlags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON: host, ok, models")
 	return cmd
@@ -168,7 +177,7 @@ func (m *modelHost) verifyOne(ctx context.Context, d declaredModel, view *progre
 	case state.GetUnusable() != "":
 		v.Problem = state.GetUnusable()
 	case d.sha256 != "" && state.GetSha256() != d.sha256:
-		v.Problem = fmt.Sprintf("its SHA-256 is %s, and the host file says %s", state.GetSha256(), d.sha256)
+		v.Problem = fmt.Sprintf("its SHA-256 is %s and not %s", state.GetSha256(), d.sha256)
 	case state.GetVerifyFailure() != "":
 		v.Problem = state.GetVerifyFailure()
 	default:
@@ -180,9 +189,12 @@ func (m *modelHost) verifyOne(ctx context.Context, d declaredModel, view *progre
 func (v *verification) writeText(w io.Writer) error {
 	for _, m := range v.Models {
 		var err error
-		if m.OK {
+		switch {
+		case m.OK && m.Want == "":
+			_, err = fmt.Fprintf(w, "%s: %s read in %s: %s, and nothing says what it should be\n", printable(m.Name), humanize.IBytes(m.Size), tookFor(m.Seconds), m.SHA256)
+		case m.OK:
 			_, err = fmt.Fprintf(w, "%s: right, %s read in %s: %s\n", printable(m.Name), humanize.IBytes(m.Size), tookFor(m.Seconds), m.SHA256)
-		} else {
+		default:
 			_, err = fmt.Fprintf(w, "%s: WRONG: %s\n", printable(m.Name), m.Problem)
 		}
 		if err != nil {

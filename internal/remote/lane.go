@@ -19,7 +19,8 @@ var _ transfer.Lanes = (*Conn)(nil)
 // Lane starts an agent on a channel of its own and hands out its pipe, which has not said yet
 // whether it speaks gRPC or frames.
 func (c *Conn) Lane(ctx context.Context) (io.ReadWriteCloser, error) {
-	p, err := starter{host: c.host, options: c.options, state: c.target.stateDir()}.start(ctx, c.link)
+	word, _ := c.options.state(c.target)
+	p, err := starter{host: c.host, options: c.options, state: word}.start(ctx, c.link)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +68,8 @@ func (l *laneConn) Close() error {
 
 // Opening is the agent's state folder and who pushes.
 func (l *laneConn) Opening() (stateDir, holder string) {
-	return l.conn.target.stateDir(), l.conn.options.Holder
+	_, stateDir = l.conn.options.state(l.conn.target)
+	return stateDir, l.conn.options.Holder
 }
 
 // Translate puts an error of a push into this package's words. What went wrong on this side is
