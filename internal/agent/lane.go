@@ -196,18 +196,21 @@ func (st *state) receiveModel(in *transfer.Incoming, path string, want durable.A
 	if err != nil {
 		return nil, err
 	}
-	if err := received.Publish(name, want, nil); err != nil {
+	// What happens now isn't ended by a connection that ends: the model is there.
+	ctx := context.WithoutCancel(in.Context())
+	err = models.Keep(ctx, st.digests(), []string{path}, func() error { return received.Publish(name, want) })
+	if err != nil {
 		return nil, err
 	}
 	entries := make([]modelfile.Entry, 0, len(received.Files))
 	for _, f := range received.Files {
 		entries = append(entries, modelfile.Entry{Name: f.Name, SHA256: f.SHA256})
 	}
-	models.Placed(in.Context(), st.digests(), path, in.Open.GetHeader().GetFolder(), entries)
+	models.Placed(ctx, st.digests(), path, in.Open.GetHeader().GetFolder(), entries)
 	return received, nil
 }
 
 // partPath is where a model arrives.
 func partPath(path string) string {
-	return filepath.Join(filepath.Dir(path), models.PartName(filepath.Base(path)))
+	return filepath.Join(filepath.Dir(path), transfer.PartName(filepath.Base(path)))
 }

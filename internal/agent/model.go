@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 
 	"google.golang.org/grpc"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/llmhost/llmhost/internal/agent/ledger"
 	"github.com/llmhost/llmhost/internal/agent/models"
 	"github.com/llmhost/llmhost/internal/modelfile"
+	"github.com/llmhost/llmhost/internal/transfer"
 )
 
 // PutModel receives a model file.
@@ -118,33 +118,9 @@ func (s *Server) removeModel(ctx context.Context, st *state, e *ledger.Entry) (r
 // sweepModel removes what killed agents have left of a model. What a living one is receiving stays.
 func sweepModel(d *durable.Dir, name string) error {
 	d.Sweep(name)
-	part := models.PartName(name)
-	is, err := d.Lstat(part)
-	if err != nil || is == nil {
-		return err
-	}
-	if is.Type == durable.Regular { // as older versions have left it
-		return removeLeftover(d, part)
-	}
-	if is.Type != durable.Directory { // no agent has made anything else
+	err := transfer.RemovePart(d, name)
+	if fault.ReasonOf(err) == agentpb.Reason_NOT_OWNED {
 		return nil
 	}
-	return removePart(d, part)
-}
-
-// removePart removes the hidden folder of an upload that isn't going on.
-func removePart(d *durable.Dir, part string) error {
-	sub, err := d.OpenFolder(part)
-	if err != nil {
-		return err
-	}
-	defer sub.Close()
-	locked, err := sub.TryLock()
-	if err != nil {
-		return err
-	}
-	if !locked {
-		return errors.New("another agent is receiving it now")
-	}
-	return d.RemoveAll(part)
+	return err
 }

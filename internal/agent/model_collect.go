@@ -11,6 +11,7 @@ import (
 	"github.com/llmhost/llmhost/internal/agent/fault"
 	"github.com/llmhost/llmhost/internal/agent/ledger"
 	"github.com/llmhost/llmhost/internal/agent/models"
+	"github.com/llmhost/llmhost/internal/transfer"
 )
 
 // CollectModels removes models and uploads of which the client says that nothing declared uses
@@ -46,7 +47,7 @@ func (s *Server) CollectModels(ctx context.Context, req *agentpb.CollectModelsRe
 			continue
 		}
 		if !req.GetDryRun() {
-			if one.KeptBecause, err = s.collect(ctx, st, byPath[path], owners[path]); err != nil {
+			if one.KeptBecause, err = s.collect(ctx, st, byPath[path], owners[modelOf(byPath[path])]); err != nil {
 				return nil, err
 			}
 			if one.KeptBecause != "" {
@@ -73,10 +74,7 @@ func kept(l *models.Listed, owners map[string]*ledger.Entry, stack string) strin
 	if l == nil {
 		return "there is no model and no upload"
 	}
-	owner := owners[l.Path]
-	if model, ok := models.PartOf(filepath.Base(l.Path)); ok {
-		owner = owners[filepath.Join(filepath.Dir(l.Path), model)]
-	}
+	owner := owners[modelOf(l)]
 	switch {
 	case len(l.UsedBy) > 0:
 		return "it is used by " + strings.Join(l.UsedBy, ", ")
@@ -93,12 +91,29 @@ func kept(l *models.Listed, owners map[string]*ledger.Entry, stack string) strin
 	}
 }
 
+// modelOf is the path of a model, also of one that is still arriving.
+func modelOf(l *models.Listed) string {
+	if name, ok := transfer.PartOf(filepath.Base(l.Path)); ok {
+		return filepath.Join(filepath.Dir(l.Path), name)
+	}
+	return l.Path
+}
+
 // collect removes one model or upload, unless that is being received now.
 func (s *Server) collect(ctx context.Context, st *state, l *models.Listed, owner *ledger.Entry) (keptBecause string, err error) {
-	defer s.locks.lock(ledger.Key(kindModel, l.Path))()
+	defer s.locks.lock(ledger.Key(kindModel, modelOf(l)))()
+	if l.Partial {
+		keptBecause, err := removePart(l.Path)
+		if err != nil || keptBecause != "" || owner == nil {
+			return keptBecause, err
+		}
+		if is, err := durable.Lstat(owner.ID); err != nil || is != nil {
+			return "", err // an older version of the model, which stays
+		}
+	}
 	if owner != nil {
 		done, err := s.removeModel(ctx, st, owner)
-		if err != nil || !done.removed {
+		if err != nil || done.keptBecause != "" {
 			return done.keptBecause, err
 		}
 		s.removed.Store(true)
@@ -109,12 +124,6 @@ func (s *Server) collect(ctx context.Context, st *state, l *models.Listed, owner
 		return "", fault.OfPath("remove", l.Path, err)
 	}
 	defer d.Close()
-	if l.Partial {
-		if err := removePart(d, name); err != nil {
-			return err.Error(), nil
-		}
-		return "", fault.OfPath("remove", l.Path, d.Sync())
-	}
 	err = models.Keep(ctx, st.digests(), []string{l.Path}, func() error { return d.Discard(name) })
 	if err == nil {
 		err = d.Sync()
@@ -124,4 +133,22 @@ func (s *Server) collect(ctx context.Context, st *state, l *models.Listed, owner
 	}
 	st.digests().Forget(l.Path)
 	return "", nil
+}
+
+// removePart removes an upload, unless it is going on.
+func removePart(part string) (keptBecause string, err error) {
+	d, name, err := durable.Parent(part)
+	if err != nil {
+		return "", fault.OfPath("remove", part, err)
+	}
+	defer d.Close()
+	model, _ := transfer.PartOf(name)
+	if err = transfer.RemovePart(d, model); err == nil {
+		err = d.Sync()
+	}
+	switch fault.ReasonOf(err) {
+	case agentpb.Reason_IN_USE, agentpb.Reason_NOT_OWNED:
+		return err.Error(), nil
+	}
+	return "", fault.OfPath("remove", part, err)
 }

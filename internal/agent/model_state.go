@@ -142,7 +142,7 @@ func (s *Server) ListModels(ctx context.Context, req *agentpb.ListModelsRequest)
 		}
 		resp.Models = append(resp.Models, &agentpb.ListedModel{
 			Path: l.Path, State: state, UsedBy: l.UsedBy, Partial: l.Partial, ChangedUnix: l.Changed,
-			DiskBytes: l.Disk, SameAs: l.SameAs, Placed: l.Placed || owners[l.Path] != nil,
+			DiskBytes: l.Disk, SameAs: l.SameAs, Placed: l.Placed || owners[l.Path] != nil, ArrivedBytes: l.Arrived,
 		})
 	}
 	return resp, nil

@@ -195,6 +195,11 @@ func TestCollectTakesWhatNobodyNeedsAndNothingElse(t *testing.T) {
 	c.mustSetModel(adopt)
 	part := h.path("srv/.new.gguf.llmhost-part")
 	mustWrite(t, part+"/file", strings.Repeat("x", 5000))
+	if err := os.Chmod(part, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	foreign := h.path("srv/.foreign.gguf.llmhost-part")
+	mustWrite(t, foreign+"/file", "anybody may enter")
 
 	user := exec.Command("sleep", "60")
 	f, err := os.Open(running)
@@ -208,11 +213,11 @@ func TestCollectTakesWhatNobodyNeedsAndNothingElse(t *testing.T) {
 	defer func() { user.Process.Kill(); user.Wait() }()
 	f.Close()
 
-	all := []string{retained, running, linked, h.path("srv/other.gguf"), theirs, adopted, notes, part, "/etc/passwd", retained}
+	all := []string{retained, running, linked, h.path("srv/other.gguf"), theirs, adopted, notes, part, foreign, "/etc/passwd", retained}
 	stays := map[string]string{
 		running: "it is used by sleep (process", h.path("srv/other.gguf"): "it belongs to the stack another/stack",
 		theirs: "llmhost has not put it there", adopted: "it was there before llmhost adopted it",
-		notes: "there is no model", "/etc/passwd": "there is no model",
+		notes: "there is no model", foreign: "llmhost has not put it there", "/etc/passwd": "there is no model",
 	}
 	dry := c.collect(testStack, true, all...)
 	if !exists(retained) || !exists(part) {
@@ -223,7 +228,7 @@ func TestCollectTakesWhatNobodyNeedsAndNothingElse(t *testing.T) {
 		if why := stays[path]; !strings.HasPrefix(done[path].GetKeptBecause(), why) || exists(path) != (why != "") {
 			t.Errorf("%s is there: %t, kept because %q, want %q", path, exists(path), done[path].GetKeptBecause(), why)
 		}
-		if dry[path].GetFreedBytes() != done[path].GetFreedBytes() {
+		if path != foreign && dry[path].GetFreedBytes() != done[path].GetFreedBytes() {
 			t.Errorf("%s: %d bytes were announced and %d freed", path, dry[path].GetFreedBytes(), done[path].GetFreedBytes())
 		}
 	}
@@ -260,5 +265,28 @@ func TestCollectNeedsTheLeaseAndVanishes(t *testing.T) {
 	}
 	if exists(h.stateDir()) {
 		t.Error("something of llmhost is left")
+	}
+}
+
+// An upload that was cut off is listed with how far it came, and goes with all that was made for it.
+func TestUploadThatHasNotEndedIsListedAndCollected(t *testing.T) {
+	h := newHost(t)
+	c := h.connectToChange("s")
+	h.cutPush(modelHeader(h.path("new/m.gguf"), large), large)
+	part := h.path("new/.m.gguf.llmhost-part")
+	listed := c.listModels(h.path("new"))[part]
+	if got := listed.GetArrivedBytes(); !listed.GetPartial() || got == 0 || got >= uint64(len(large)) || listed.GetState().GetSize() != uint64(len(large)) {
+		t.Fatalf("listed: %v", listed)
+	}
+	if got := c.collect("another/stack", false, part)[part]; !strings.Contains(got.GetKeptBecause(), "belongs to the stack") {
+		t.Errorf("somebody else's upload was collected: %v", got)
+	}
+	// The agent that was receiving it notices in its own time.
+	waitFor(t, "the end of the upload", func() bool { return c.collect(testStack, false, part)[part].GetKeptBecause() == "" })
+	if exists(h.path("new")) {
+		t.Error("the folder that was made for it is still there")
+	}
+	if owned := c.mustListOwned(); len(owned) != 0 {
+		t.Errorf("owned: %v", owned)
 	}
 }

@@ -143,7 +143,7 @@ func (m *modelHost) list(ctx context.Context) (*modelList, error) {
 		delete(found, d.path)
 		if one == nil {
 			// What the list leaves out, such as an adopted folder elsewhere, may be there all the same.
-			state, err := m.Agent().ObserveModel(ctx, &agentpb.ObserveModelRequest{Path: d.path})
+			state, err := m.Agent().ObserveModel(ctx, &agentpb.ObserveModelRequest{Path: d.path, Recall: true})
 			if err != nil {
 				return nil, err
 			}
@@ -183,6 +183,9 @@ func newListed(one *agentpb.ListedModel, want string) listedModel {
 	case one.GetPartial():
 		entry.State = modelPartial
 		entry.Name = partialName(entry.Name)
+		if total := state.GetSize(); total > 0 {
+			entry.Reason = fmt.Sprintf("%d %% has arrived", one.GetArrivedBytes()*100/total)
+		}
 	case state.GetUnusable() != "":
 		entry.State, entry.Reason = modelUnusable, state.GetUnusable()
 	case state.GetVerifyFailure() != "":

@@ -100,7 +100,7 @@ func (h *folderLanes) receive(in *Incoming) error {
 		return err
 	}
 	a := durable.Attributes{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o600}
-	if err := received.Publish(name, a, nil); err != nil {
+	if err := received.Publish(name, a); err != nil {
 		return err
 	}
 	return in.Done(&agentpb.ChangeResponse{Changed: true}, received)

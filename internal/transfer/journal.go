@@ -24,6 +24,7 @@ const (
 
 	// maxRecords bounds what is read of a journal: 2 TB in pieces of 1 MiB, and 64 MB of memory.
 	maxRecords = 2 << 20
+	maxJournal = 4096 + maxRecords*recordSize // bytes, with the first line
 )
 
 // checksum finds bytes that were damaged or never reached the disk. It need not withstand
@@ -38,8 +39,8 @@ type extent struct {
 	sum  uint32
 }
 
-// JournalHead is the journal's first line.
-type JournalHead struct {
+// journalHead is the journal's first line.
+type journalHead struct {
 	Format   int    `json:"format"`
 	Identity string `json:"identity"`
 	Inode    uint64 `json:"inode"`
@@ -57,7 +58,7 @@ func newJournal(dir *durable.Dir, identity string, inode, size uint64) (*journal
 	if err != nil {
 		return nil, err
 	}
-	line, err := json.Marshal(JournalHead{Format: journalFormat, Identity: identity, Inode: inode, Size: size})
+	line, err := json.Marshal(journalHead{Format: journalFormat, Identity: identity, Inode: inode, Size: size})
 	if err == nil {
 		_, err = f.Write(append(line, '\n'))
 	}
@@ -75,9 +76,9 @@ func loadJournal(dir *durable.Dir, identity string, inode uint64) (*journal, []e
 	if err != nil {
 		return nil, nil, false
 	}
-	content, err := io.ReadAll(io.LimitReader(f, 4096+maxRecords*recordSize))
+	content, err := io.ReadAll(io.LimitReader(f, maxJournal))
 	head, records, found := bytes.Cut(content, []byte("\n"))
-	var h JournalHead
+	var h journalHead
 	if err != nil || !found || json.Unmarshal(head, &h) != nil ||
 		h.Format != journalFormat || h.Identity != identity || h.Inode != inode {
 		f.Close()

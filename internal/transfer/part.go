@@ -22,8 +22,21 @@ import (
 	"github.com/llmhost/llmhost/internal/agent/fault"
 )
 
+// The names of hidden folders.
+const partPrefix, partSuffix = ".", ".llmhost-part"
+
 // PartName is the name of the hidden folder in which a model arrives, beside it.
-func PartName(name string) string { return "." + name + ".llmhost-part" }
+func PartName(name string) string { return partPrefix + name + partSuffix }
+
+// PartOf is the name of the model that arrives in a hidden folder of this name.
+func PartOf(name string) (model string, ok bool) {
+	model, ok = strings.CutPrefix(name, partPrefix)
+	if !ok {
+		return "", false
+	}
+	model, ok = strings.CutSuffix(model, partSuffix)
+	return model, ok && model != ""
+}
 
 const (
 	holderFile = "holder" // who is sending, for people
@@ -324,11 +337,10 @@ func (p *part) reserve() error {
 	return nil
 }
 
-// publish gives the model its attributes and its name, once its bytes are on the disk. seal is
-// called with each file when it has its attributes.
-func (p *part) publish(name string, a durable.Attributes, seal func(file int, f *os.File) error) error {
+// publish gives the model its attributes and its name, once its bytes are on the disk.
+func (p *part) publish(name string, a durable.Attributes) error {
 	for i := range p.files {
-		if err := p.finish(i, a, seal); err != nil {
+		if err := p.finish(i, a); err != nil {
 			return err
 		}
 	}
@@ -356,7 +368,7 @@ func (p *part) publish(name string, a durable.Attributes, seal func(file int, f 
 	return p.parent.Sync()
 }
 
-func (p *part) finish(file int, a durable.Attributes, seal func(int, *os.File) error) error {
+func (p *part) finish(file int, a durable.Attributes) error {
 	f, err := p.open(file)
 	if err != nil {
 		return err
@@ -365,13 +377,7 @@ func (p *part) finish(file int, a durable.Attributes, seal func(int, *os.File) e
 	if err := a.SetOn(f); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if seal == nil {
-		return nil
-	}
-	return seal(file, f)
+	return f.Sync()
 }
 
 // finishFolders sets the folders' attributes, those of the files with the right to enter for
@@ -416,7 +422,7 @@ func (p *part) close() {
 }
 
 // RemovePart removes what an interrupted push of a model has left, and refuses while a push is
-// at it.
+// at it. What has the name and isn't llmhost's is left, with the reason NOT_OWNED.
 func RemovePart(parent *durable.Dir, name string) error {
 	name = PartName(name)
 	is, err := parent.Lstat(name)
@@ -430,6 +436,9 @@ func RemovePart(parent *durable.Dir, name string) error {
 		return nil // no agent has made it
 	}
 	dir, err := parent.OpenPrivate(name)
+	if errors.Is(err, durable.ErrNotPrivate) {
+		return fault.New(agentpb.Reason_NOT_OWNED, "llmhost has not put it there: %v", err)
+	}
 	if err != nil {
 		return err
 	}

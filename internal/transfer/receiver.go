@@ -108,11 +108,10 @@ func (in *Incoming) Receive(parent *durable.Dir, name string) (*Received, error)
 	return nil, err
 }
 
-// Publish gives the model its attributes and its name, and removes the hidden folder. seal is
-// called with each file when it has its attributes and before it has its name.
-func (r *Received) Publish(name string, a durable.Attributes, seal func(file int, f *os.File) error) error {
+// Publish gives the model its attributes and its name, and removes the hidden folder.
+func (r *Received) Publish(name string, a durable.Attributes) error {
 	defer r.part.close()
-	if err := r.part.publish(name, a, seal); err != nil {
+	if err := r.part.publish(name, a); err != nil {
 		return err
 	}
 	return r.part.remove()

@@ -3094,12 +3094,13 @@ type ListedModel struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"` // of the model, or of an upload's hidden folder
 	State         *ModelState            `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
-	UsedBy        []string               `protobuf:"bytes,3,rep,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`                 // units and processes that have it open
-	Partial       bool                   `protobuf:"varint,4,opt,name=partial,proto3" json:"partial,omitempty"`                            // an upload that has not ended
-	ChangedUnix   int64                  `protobuf:"varint,5,opt,name=changed_unix,json=changedUnix,proto3" json:"changed_unix,omitempty"` // when something last arrived
-	DiskBytes     uint64                 `protobuf:"varint,6,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`       // blocks that it alone occupies
-	SameAs        []string               `protobuf:"bytes,7,rep,name=same_as,json=sameAs,proto3" json:"same_as,omitempty"`                 // paths that share its bytes on the disk
-	Placed        bool                   `protobuf:"varint,8,opt,name=placed,proto3" json:"placed,omitempty"`                              // llmhost has put it there, for a stack or without one
+	UsedBy        []string               `protobuf:"bytes,3,rep,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`                    // units and processes that have it open
+	Partial       bool                   `protobuf:"varint,4,opt,name=partial,proto3" json:"partial,omitempty"`                               // an upload that has not ended
+	ChangedUnix   int64                  `protobuf:"varint,5,opt,name=changed_unix,json=changedUnix,proto3" json:"changed_unix,omitempty"`    // when something last arrived
+	DiskBytes     uint64                 `protobuf:"varint,6,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`          // blocks that it alone occupies
+	SameAs        []string               `protobuf:"bytes,7,rep,name=same_as,json=sameAs,proto3" json:"same_as,omitempty"`                    // paths that share its bytes on the disk
+	Placed        bool                   `protobuf:"varint,8,opt,name=placed,proto3" json:"placed,omitempty"`                                 // llmhost has put it there, for a stack or without one
+	ArrivedBytes  uint64                 `protobuf:"varint,9,opt,name=arrived_bytes,json=arrivedBytes,proto3" json:"arrived_bytes,omitempty"` // of an upload that has not ended, whose state's size is the whole model's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3188,6 +3189,13 @@ func (x *ListedModel) GetPlaced() bool {
 		return x.Placed
 	}
 	return false
+}
+
+func (x *ListedModel) GetArrivedBytes() uint64 {
+	if x != nil {
+		return x.ArrivedBytes
+	}
+	return 0
 }
 
 type ListModelsResponse struct {
@@ -4265,7 +4273,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x11ReadModelResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"-\n" +
 	"\x11ListModelsRequest\x12\x18\n" +
-	"\afolders\x18\x01 \x03(\tR\afolders\"\xfb\x01\n" +
+	"\afolders\x18\x01 \x03(\tR\afolders\"\xa0\x02\n" +
 	"\vListedModel\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x122\n" +
 	"\x05state\x18\x02 \x01(\v2\x1c.llmhost.agent.v1.ModelStateR\x05state\x12\x17\n" +
@@ -4275,7 +4283,8 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"disk_bytes\x18\x06 \x01(\x04R\tdiskBytes\x12\x17\n" +
 	"\asame_as\x18\a \x03(\tR\x06sameAs\x12\x16\n" +
-	"\x06placed\x18\b \x01(\bR\x06placed\"K\n" +
+	"\x06placed\x18\b \x01(\bR\x06placed\x12#\n" +
+	"\rarrived_bytes\x18\t \x01(\x04R\farrivedBytes\"K\n" +
 	"\x12ListModelsResponse\x125\n" +
 	"\x06models\x18\x01 \x03(\v2\x1d.llmhost.agent.v1.ListedModelR\x06models\"z\n" +
 	"\x14CollectModelsRequest\x12\x14\n" +

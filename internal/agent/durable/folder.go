@@ -10,6 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrNotPrivate is the error of a folder that somebody else has made, or may enter.
+var ErrNotPrivate = errors.New("it is not the agent's alone")
+
 // OpenPrivate opens a folder that only the agent may enter, and makes it if there is none. A
 // folder that somebody else has put there, or may enter, is refused.
 func (d *Dir) OpenPrivate(name string) (*Dir, error) {
@@ -22,7 +25,7 @@ func (d *Dir) OpenPrivate(name string) (*Dir, error) {
 	}
 	info, err := InfoOf(sub.f)
 	if err == nil && (int(info.UID) != os.Geteuid() || info.Mode&0o077 != 0) {
-		err = d.fail("open", name, fmt.Errorf("it is not the agent's alone (uid %d, mode %04o)", info.UID, info.Mode))
+		err = d.fail("open", name, fmt.Errorf("%w (uid %d, mode %04o)", ErrNotPrivate, info.UID, info.Mode))
 	}
 	if err != nil {
 		sub.Close()

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/llmhost/llmhost/internal/agent/durable"
+	"github.com/llmhost/llmhost/internal/transfer"
 )
 
 // copyBuffer is how much is copied at once, in bytes.
@@ -38,7 +39,7 @@ func (m *Model) SetAttributes(ctx context.Context, a durable.Attributes, progres
 		return err
 	}
 	defer root.Close()
-	ofFolder := durable.Attributes{UID: a.UID, GID: a.GID, Mode: FolderMode(a.Mode)}
+	ofFolder := durable.Attributes{UID: a.UID, GID: a.GID, Mode: transfer.FolderMode(a.Mode)}
 	err = root.Walk(func(in *durable.Dir, name, relative string, is *durable.Info) error {
 		if err := ctx.Err(); err != nil {
 			return err

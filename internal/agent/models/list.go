@@ -14,27 +14,14 @@ import (
 
 	"github.com/llmhost/llmhost/internal/agent/digest"
 	"github.com/llmhost/llmhost/internal/agent/durable"
+	"github.com/llmhost/llmhost/internal/transfer"
 )
-
-// The names of a hidden folder in which a model arrives, beside it.
-const partPrefix, partSuffix = ".", ".llmhost-part"
-
-// PartOf returns the name of the model that arrives in a hidden folder of this name.
-func PartOf(name string) (model string, ok bool) {
-	model, ok = strings.CutPrefix(name, partPrefix)
-	if !ok {
-		return "", false
-	}
-	return strings.CutSuffix(model, partSuffix)
-}
-
-// PartName is the name of the hidden folder in which a model arrives, beside it.
-func PartName(model string) string { return partPrefix + model + partSuffix }
 
 // Listed is a model, or an upload that hasn't ended, with what it costs and who uses it.
 type Listed struct {
 	*Model
 	Partial bool
+	Arrived uint64   // bytes of an upload; Size is then that of the whole model
 	Changed int64    // seconds since 1970: when something last arrived, or was changed
 	Disk    uint64   // bytes: what its removal sets free; shared copies (reflinks) count in full
 	UsedBy  []string // units and processes
@@ -47,7 +34,7 @@ func List(ctx context.Context, cache digest.Cache, folders, paths []string) ([]*
 	candidates := map[string]bool{}
 	for _, path := range paths {
 		candidates[path] = true
-		candidates[filepath.Join(filepath.Dir(path), PartName(filepath.Base(path)))] = true
+		candidates[filepath.Join(filepath.Dir(path), transfer.PartName(filepath.Base(path)))] = true
 	}
 	for _, folder := range folders {
 		names, err := modelsIn(folder)
@@ -71,14 +58,24 @@ func List(ctx context.Context, cache digest.Cache, folders, paths []string) ([]*
 			continue
 		}
 		l := &Listed{Model: m}
-		_, l.Partial = PartOf(filepath.Base(path))
+		_, l.Partial = transfer.PartOf(filepath.Base(path))
 		if l.Partial {
 			l.Unusable, l.SHA256 = "", ""
+			l.Arrived, l.Size = arrived(path)
 		}
 		all = append(all, l)
 	}
 	count(all)
 	return all, nil
+}
+
+func arrived(part string) (arrived, total uint64) {
+	d, name, err := durable.Parent(part)
+	if err != nil {
+		return 0, 0
+	}
+	defer d.Close()
+	return transfer.Arrived(d, name)
 }
 
 // modelsIn lists what in a folder looks like a model or like an upload. A folder that isn't there
@@ -101,7 +98,7 @@ func modelsIn(folder string) ([]string, error) {
 		if err != nil || is == nil {
 			return true
 		}
-		if _, part := PartOf(name); part {
+		if _, part := transfer.PartOf(name); part {
 			return is.Type != durable.Directory
 		}
 		switch {

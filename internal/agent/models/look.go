@@ -21,6 +21,7 @@ import (
 	"github.com/llmhost/llmhost/internal/agent/durable"
 	"github.com/llmhost/llmhost/internal/agent/verity"
 	"github.com/llmhost/llmhost/internal/modelfile"
+	"github.com/llmhost/llmhost/internal/transfer"
 )
 
 // Model is a model as it is on the host.
@@ -358,9 +359,6 @@ func (m *Model) Verity() bool {
 	return len(m.Files) > 0 && !slices.ContainsFunc(m.Files, func(f File) bool { return !f.Verity })
 }
 
-// FolderMode is the mode of folders of a model whose files have a mode: who may read may enter.
-func FolderMode(mode uint32) uint32 { return mode | mode&0o444>>2 }
-
 // Attributes are those that the model's files agree on. The mode is 0 when they don't agree, or
 // when a folder's isn't the one that belongs to it; users and groups are all that occur.
 func (m *Model) Attributes() (users, groups []uint32, mode uint32) {
@@ -380,7 +378,7 @@ func (m *Model) Attributes() (users, groups []uint32, mode uint32) {
 		see(is)
 		if first {
 			mode, first = is.Mode, false
-		} else if len(m.Files) > 0 && is.Mode != FolderMode(mode) {
+		} else if len(m.Files) > 0 && is.Mode != transfer.FolderMode(mode) {
 			mode = 0
 		}
 	}

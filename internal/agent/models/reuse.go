@@ -11,6 +11,7 @@ import (
 	"github.com/llmhost/llmhost/internal/agent/durable"
 	"github.com/llmhost/llmhost/internal/agent/verity"
 	"github.com/llmhost/llmhost/internal/modelfile"
+	"github.com/llmhost/llmhost/internal/transfer"
 )
 
 // Found are the bytes of a model that the host has elsewhere.
@@ -210,7 +211,7 @@ func (p *placing) folder(ctx context.Context, parent *durable.Dir, name string) 
 		return err
 	}
 	defer root.Close()
-	attributes := durable.Attributes{UID: p.attributes.UID, GID: p.attributes.GID, Mode: FolderMode(p.attributes.Mode)}
+	attributes := durable.Attributes{UID: p.attributes.UID, GID: p.attributes.GID, Mode: transfer.FolderMode(p.attributes.Mode)}
 	for _, piece := range p.found.pieces {
 		in, err := below(root, path.Dir(piece.Name), attributes)
 		if err != nil {
