@@ -130,7 +130,7 @@ func (m *models) Open(ctx context.Context, file int, offset uint64) (io.ReadClos
 	stream, err := m.host.ReadModel(ctx, &agentpb.ReadModelRequest{Path: at.GetPath(), Name: at.GetName(), Offset: offset})
 	if err != nil {
 		cancel()
-		return nil, fmt.Errorf("read the source %s: %w", m.text, err)
+		return nil, fmt.Errorf("%s: %w", m.text, err)
 	}
 	return &hostReader{stream: stream, cancel: cancel, text: m.text, left: left}, nil
 }
@@ -158,7 +158,7 @@ func (r *hostReader) Read(p []byte) (int, error) {
 			return 0, fmt.Errorf("%w: %s is %d bytes shorter", transfer.ErrChanged, r.text, r.left)
 		}
 		if err != nil {
-			return 0, fmt.Errorf("read the source %s: %w", r.text, err)
+			return 0, fmt.Errorf("%s: %w", r.text, err)
 		}
 		if r.have = resp.GetData(); uint64(len(r.have)) > r.left {
 			return 0, fmt.Errorf("%w: %s is longer", transfer.ErrChanged, r.text)

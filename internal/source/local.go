@@ -120,10 +120,16 @@ func (s *local) addFile(name, path string) error {
 // missing puts an error of a path that should be there into words.
 func missing(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the source %s isn't on this machine: download it, or correct the path (%w)", path, fs.ErrNotExist)
+		return missingError(fmt.Sprintf("the source %s isn't on this machine: download it, or correct the path", path))
 	}
 	return fmt.Errorf("read the source: %w", err)
 }
+
+// missingError says that something isn't there, in its own words alone.
+type missingError string
+
+func (e missingError) Error() string { return string(e) }
+func (e missingError) Unwrap() error { return fs.ErrNotExist }
 
 // addShards adds the shards of a GGUF model that lie in a folder.
 func (s *local) addShards(folder string, names []string) error {
@@ -134,8 +140,8 @@ func (s *local) addShards(folder string, names []string) error {
 		}
 	}
 	if len(lacking) > 0 {
-		return fmt.Errorf("the source lacks %s in %s, and the model has %d shards: get the missing ones (%w)",
-			few(lacking), folder, len(names), fs.ErrNotExist)
+		return missingError(fmt.Sprintf("the source lacks %s in %s, and the model has %d shards: get the missing ones",
+			few(lacking), folder, len(names)))
 	}
 	for _, name := range names {
 		if err := s.addFile(name, filepath.Join(folder, name)); err != nil {
@@ -311,7 +317,7 @@ func (s *local) Open(_ context.Context, file int, offset uint64) (io.ReadCloser,
 	}
 	if _, err := f.Seek(int64(offset), io.SeekStart); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("read the source: %w", err)
+		return nil, err
 	}
 	return &localReader{file: f, path: s.places[file].path, is: s.places[file].is, left: s.files[file].Size - min(offset, s.files[file].Size)}, nil
 }
@@ -324,7 +330,7 @@ func (s *local) open(file int) (*os.File, error) {
 		return nil, fmt.Errorf("%w: %s is gone", transfer.ErrChanged, o.path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the source: %w", err)
+		return nil, err
 	}
 	if err := unchanged(f, o.path, o.is); err != nil {
 		f.Close()
@@ -336,7 +342,7 @@ func (s *local) open(file int) (*os.File, error) {
 func unchanged(f *os.File, path string, was identity) error {
 	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("read the source: %w", err)
+		return err
 	}
 	if identityOf(info) != was {
 		return fmt.Errorf("%w: %s was written to", transfer.ErrChanged, path)
@@ -364,12 +370,9 @@ func (r *localReader) Read(p []byte) (int, error) {
 	}
 	r.left -= uint64(n)
 	if errors.Is(err, io.EOF) { // before the end that its size promises
-		err = io.ErrUnexpectedEOF
+		err = fmt.Errorf("read %s: %w", r.path, io.ErrUnexpectedEOF)
 	}
-	if err != nil {
-		return n, fmt.Errorf("read the source %s: %w", r.path, err)
-	}
-	return n, nil
+	return n, err
 }
 
 func (r *localReader) Close() error { return r.file.Close() }
