@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/llmhost/llmhost/internal/modelfile"
 	"github.com/llmhost/llmhost/internal/modelfile/header"
 	"github.com/llmhost/llmhost/internal/source"
+	"github.com/llmhost/llmhost/internal/transfer"
 )
 
 type modelAdd struct {
@@ -92,10 +94,12 @@ type addedModel struct {
 	Written    bool        `json:"written"` // false also with --dry-run
 	Model      addedPart   `json:"model"`
 	Companions []addedPart `json:"companions"`
-	replaced   bool
-	served     bool   // a server has it
-	block      string // as it would be written; empty if it is there already
-	dryRun     bool
+	Projectors []string    `json:"projectors"` // sources beside the model's that may be companions of it
+
+	replaced bool
+	served   bool   // a server has it
+	block    string // as it would be written; empty if it is there already
+	dryRun   bool
 }
 
 // addedPart is a model or a companion.
@@ -127,7 +131,7 @@ func (c *modelAdd) add(ctx context.Context, cmd *cobra.Command, typed string) (*
 	if err != nil {
 		return nil, err
 	}
-	result := &addedModel{Host: h.Name, File: file, Name: cmp.Or(c.name, nameFor(s)), Companions: []addedPart{}, dryRun: c.dryRun}
+	result := &addedModel{Host: h.Name, File: file, Name: cmp.Or(c.name, nameFor(s)), Companions: []addedPart{}, Projectors: []string{}, dryRun: c.dryRun}
 	if result.Name == "" {
 		return nil, fmt.Errorf("%s has no name that a model may have: name it with --name", typed)
 	}
@@ -140,7 +144,14 @@ func (c *modelAdd) add(ctx context.Context, cmd *cobra.Command, typed string) (*
 	result.served = slices.ContainsFunc(h.Servers, func(s hostfile.Server) bool { return s.Model == result.Name })
 	expected := strings.ToLower(c.sha256)
 	if result.Model, err = c.inspect(ctx, look, s, header.Model, expected); err != nil {
+		var several *severalError
+		if errors.As(err, &several) {
+			several.typed = strings.TrimRight(typed, "/")
+		}
 		return nil, err
+	}
+	if !slices.ContainsFunc(companions, func(a companionArg) bool { return a.kind == hostfile.MMProj }) {
+		result.Projectors = look.projectors(ctx, s, typed)
 	}
 	if expected != "" && expected != result.Model.SHA256 {
 		return nil, fmt.Errorf("%s has the SHA-256 %s (%s), and you expect %s: it is another file", s.Text, result.Model.SHA256, result.Model.Origin, expected)
@@ -188,12 +199,64 @@ func (c *modelAdd) inspect(ctx context.Context, look *looker, s modelfile.Source
 		return addedPart{}, err
 	}
 	defer src.Close()
+	if choices := modelsIn(s, src.Files()); len(choices) > 0 {
+		return addedPart{}, &severalError{choices: choices}
+	}
 	part := addedPart{Source: s.Text}
 	if part.Description, err = header.Check(ctx, src, header.Options{Role: role, AllowPickle: c.allowPickle}); err != nil {
 		return part, fmt.Errorf("%s: %w", s.Text, err)
 	}
 	part.SHA256, part.Origin, err = look.digest(ctx, s, src, expected)
 	return part, err
+}
+
+// severalError says which GGUF models are in a folder, of which a server is started with one.
+type severalError struct {
+	typed   string
+	choices []transfer.File
+}
+
+func (e *severalError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s is a folder of GGUF models: name the one that you want", e.typed)
+	for _, c := range e.choices {
+		fmt.Fprintf(&b, "\n  %s/%s  %s", e.typed, c.Name, humanize.IBytes(c.Size))
+	}
+	return b.String()
+}
+
+// modelsIn lists the GGUF models in a folder that isn't a model as a whole; those in shards by
+// their first, with the size of all.
+func modelsIn(s modelfile.Source, files []transfer.File) []transfer.File {
+	if _, shard := s.Shard(); shard || !s.Folder {
+		return nil
+	}
+	var models []transfer.File
+	sets := map[string]int{} // of first shards, in models
+	for _, f := range files {
+		name := path.Base(f.Name)
+		shard, isShard := modelfile.ParseShard(name)
+		switch {
+		case path.Ext(name) == ".safetensors":
+			return nil
+		case path.Ext(name) != ".gguf" || isProjector(name):
+			continue
+		case isShard:
+			key := path.Join(path.Dir(f.Name), shard.First().Name())
+			if i, ok := sets[key]; ok {
+				models[i].Size += f.Size
+				continue
+			}
+			sets[key] = len(models)
+		}
+		models = append(models, f)
+	}
+	return models
+}
+
+// isProjector reports whether a file's name is that of a projector, by the custom of hubs.
+func isProjector(name string) bool {
+	return strings.HasPrefix(strings.ToLower(name), "mmproj") && path.Ext(name) == ".gguf"
 }
 
 type companionArg struct{ kind, name, source string }
@@ -291,6 +354,9 @@ func (m *addedModel) writeText(w io.Writer) error {
 	m.Model.describe(&b, m.Name)
 	for _, c := range m.Companions {
 		c.describe(&b, m.Name+"/"+c.Name)
+	}
+	if len(m.Projectors) > 0 && !m.replaced {
+		fmt.Fprintf(&b, "  for images or sound, add one of these as --companion mmproj=SOURCE: %s\n", strings.Join(m.Projectors, ", "))
 	}
 	verb := map[bool]string{true: "model %q has another source and digest", false: "model %q is added"}[m.replaced]
 	switch {

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,6 +82,47 @@ func (l *looker) pin(ctx context.Context, s modelfile.Source) (string, error) {
 	defer src.Close()
 	sum, _, err := l.digest(ctx, s, src, "")
 	return sum, err
+}
+
+// projectors are sources beside a model's that look like its projectors, as they would be typed.
+// None is found where that can't be told: it is only a hint.
+func (l *looker) projectors(ctx context.Context, s modelfile.Source, typed string) []string {
+	names := []string{}
+	if _, shard := s.Shard(); s.Folder && !shard {
+		return names
+	}
+	switch s.Kind {
+	case modelfile.Local:
+		entries, err := os.ReadDir(filepath.Dir(s.Path))
+		if err != nil {
+			return names
+		}
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+	case modelfile.Hub:
+		text := strings.TrimSuffix(s.Text, "/"+s.Path)
+		if folder := path.Dir(s.Path); folder != "." {
+			text += "/" + folder
+		}
+		folder, err := modelfile.ParseSource(text)
+		if err != nil {
+			return names
+		}
+		src, err := l.open(ctx, folder)
+		if err != nil {
+			return names
+		}
+		defer src.Close()
+		for _, f := range src.Files() {
+			names = append(names, f.Name)
+		}
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return strings.Contains(name, "/") || !isProjector(name) })
+	for i := range names {
+		names[i] = strings.TrimSuffix(typed, path.Base(typed)) + names[i]
+	}
+	return names
 }
 
 // digest finds out a source's digest, and says where it is from. What is expected, if anything, is taken where the bytes would

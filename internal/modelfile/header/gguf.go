@@ -290,8 +290,8 @@ func (s *stream) tensor() (t ggufTensor, err error) {
 	if err != nil {
 		return t, err
 	}
-	if dims == 0 || dims > maxDims {
-		return t, wrong("has the tensor %q of %d dimensions, and there are 1 to %d", printable(t.name), dims, maxDims)
+	if dims > maxDims {
+		return t, wrong("has the tensor %q of %d dimensions, and there are at most %d", printable(t.name), dims, maxDims)
 	}
 	for range dims {
 		n, err := s.uint64()
@@ -326,8 +326,12 @@ func (t *ggufTensor) size() (elements, size uint64, known bool, err error) {
 	if trait.BlockSize == 0 {
 		return 0, 0, false, wrong("has the tensor %q of the type %s, which llama.cpp no longer reads", printable(t.name), t.kind)
 	}
-	if t.dims[0]%trait.BlockSize != 0 {
-		return 0, 0, false, wrong("has the tensor %q, whose rows of %d elements aren't whole blocks of %d", printable(t.name), t.dims[0], trait.BlockSize)
+	row := uint64(1) // of a single number, which has no dimensions
+	if len(t.dims) > 0 {
+		row = t.dims[0]
+	}
+	if row%trait.BlockSize != 0 {
+		return 0, 0, false, wrong("has the tensor %q, whose rows of %d elements aren't whole blocks of %d", printable(t.name), row, trait.BlockSize)
 	}
 	high, size := bits.Mul64(elements/trait.BlockSize, trait.TypeSize)
 	if high != 0 || size > math.MaxInt64 {
@@ -473,7 +477,7 @@ func (c *checker) readGGUFFile(i int, names map[[32]byte]bool) (*gguf, error) {
 func (g *gguf) checkSplit(n, count int, split bool) error {
 	says, ok := g.numbers["split.count"]
 	switch {
-	case !ok && count == 1, !split && says == 1:
+	case !ok && count == 1, !split && says <= 1:
 		return nil
 	case !split:
 		return wrong("is shard %d of %d under another name", g.numbers["split.no"]+1, says).

@@ -18,6 +18,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 
 	"github.com/llmhost/llmhost/internal/modelfile"
@@ -99,16 +100,16 @@ type checker struct {
 
 func (c *checker) check() (Description, error) {
 	files := c.src.Files()
+	kinds, err := c.kinds()
+	if err != nil {
+		return Description{}, err
+	}
 	var ggufs, safetensors, pickles []int
 	for i, f := range files {
 		c.names[f.Name] = i
 		c.d.Files++
 		c.d.Size += f.Size
-		kind, err := c.kind(i)
-		if err != nil {
-			return Description{}, named(f.Name, err)
-		}
-		switch kind {
+		switch kinds[i] {
 		case kindGGUF:
 			ggufs = append(ggufs, i)
 		case kindSafetensors:
@@ -121,7 +122,6 @@ func (c *checker) check() (Description, error) {
 		return Description{}, (&Error{File: files[pickles[0]].Name, Problem: "is a Python pickle, which runs code when it is loaded"}).
 			hint("Use the model's .safetensors or .gguf files, or accept it with allow_pickle = true")
 	}
-	var err error
 	switch {
 	case len(ggufs) > 0:
 		err = c.checkGGUFs(ggufs)
@@ -169,6 +169,29 @@ const (
 	kindSafetensors
 	kindPickle
 )
+
+// kinds looks at the beginnings of all files, several at once, since each may be a request.
+func (c *checker) kinds() ([]kind, error) {
+	const atOnce = 8
+	files := c.src.Files()
+	kinds, errs := make([]kind, len(files)), make([]error, len(files))
+	slots := make(chan struct{}, atOnce)
+	var all sync.WaitGroup
+	for i := range files {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			kinds[i], errs[i] = c.kind(i)
+		})
+	}
+	all.Wait()
+	for i, err := range errs {
+		if err != nil {
+			return nil, named(files[i].Name, err)
+		}
+	}
+	return kinds, nil
+}
 
 // pickleSuffixes are those that PyTorch and joblib give to pickles.
 var pickleSuffixes = []string{".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"}

@@ -171,6 +171,14 @@ func TestGGUFFaults(t *testing.T) {
 	refused(t, inMemory{"": old}, header.Options{}, "big-endian")
 }
 
+// A number by itself is a tensor without dimensions.
+func TestScalarsAreTensors(t *testing.T) {
+	d, err := check(inMemory{"": built{pairs: arch("llama"), tensors: append(oneTensor(), "b", f32, uint64(32), []uint64{}), data: 64}.bytes()}, header.Options{})
+	if err != nil || d.Parameters != 9 {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
 // Counts that no file can have are refused by themselves: nothing is allocated for them.
 func TestAbsurdCountsCostNothing(t *testing.T) {
 	header64 := func(n ...uint64) []byte {
@@ -369,6 +377,7 @@ func TestSafetensorsFaults(t *testing.T) {
 		"isn't a JSON object":         rawSafetensors("[]", 0),
 		"isn't as the format says":    rawSafetensors("{]", 0),
 		"behind its header's JSON":    rawSafetensors("{} {}", 0),
+		"behind its header's JSON ":   rawSafetensors("{}"+strings.Repeat(" ", 100_000)+"{}", 0),
 		`the tensor "a" twice`:        rawSafetensors(`{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}`, 2),
 		"need other":                  safetensorsFile(t, map[string]any{"a": tensor("F32", []int{2}, 0, 4)}, 4),
 		"overlap at 2":                safetensorsFile(t, map[string]any{"a": tensor("U8", []int{4}, 0, 4), "b": tensor("U8", []int{4}, 2, 6)}, 6),

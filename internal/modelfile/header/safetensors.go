@@ -69,7 +69,8 @@ func (t *safetensors) read(s *stream) error {
 		return err
 	}
 	data := s.size - s.read - n
-	d := json.NewDecoder(io.LimitReader(s.r, int64(n)))
+	text := io.LimitReader(s.r, int64(n))
+	d := json.NewDecoder(text)
 	extents, err := t.decode(d)
 	if err != nil {
 		var e *Error
@@ -78,8 +79,12 @@ func (t *safetensors) read(s *stream) error {
 		}
 		return badJSON(err)
 	}
-	rest, err := io.ReadAll(io.LimitReader(d.Buffered(), 1<<20))
-	if err != nil || len(bytes.Trim(rest, " \n\r\t\x00")) > 0 {
+	const padding = 1 << 20 // bytes of it; writers align to 8
+	rest, err := io.ReadAll(io.LimitReader(io.MultiReader(d.Buffered(), text), padding))
+	if err != nil {
+		return err
+	}
+	if len(rest) == padding || len(bytes.Trim(rest, " \n\r\t\x00")) > 0 {
 		return wrong("has something behind its header's JSON")
 	}
 	return cover(extents, data)
