@@ -147,7 +147,7 @@ func (c *InferenceHost) declareModel(ctx *pulumi.Context, h *hostfile.Host, m *h
 	for i := range m.Companions {
 		companion := &m.Companions[i]
 		args := c.modelArgs(h, companion.Source, companion.SHA256, m.Download)
-		args.Path = pulumi.String(h.CompanionFile(m, companion))
+		args.Path, args.Role = pulumi.String(h.CompanionFile(m, companion)), pulumi.String(companion.Kind)
 		placed, err := llmhost.NewModel(ctx, m.Name+"/"+companion.Name, args, opts...)
 		if err != nil {
 			return fmt.Errorf("declare companion %q of model %q: %w", companion.Name, m.Name, err)

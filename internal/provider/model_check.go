@@ -19,8 +19,12 @@ import (
 
 // checkSource refuses what is no model that may be used, by its headers, and what isn't signed.
 func (p *placing) checkSource(ctx context.Context, src transfer.Source) error {
-	if _, err := header.Check(ctx, src, header.Options{Role: roles[p.in.Role], AllowPickle: p.in.AllowPickle}); err != nil {
+	d, err := header.Check(ctx, src, header.Options{Role: roles[p.in.Role], AllowPickle: p.in.AllowPickle})
+	if err != nil {
 		return err
+	}
+	for _, w := range d.Warnings {
+		warn(ctx, p.in.Path+": "+w)
 	}
 	return p.signed.covers(ctx, p.in, src)
 }
