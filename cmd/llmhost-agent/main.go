@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/llmhost/llmhost/internal/agent"
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/agent/digest"
@@ -110,6 +112,9 @@ func run(args []string) error {
 func serve(ctx context.Context) error {
 	// A broken connection must not kill the agent in the middle of a change.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
+	// What can't be enlarged stays as it is: a pipe of 64 KiB makes the SSH server wait for the
+	// agent at every other packet.
+	_, _ = unix.FcntlInt(os.Stdin.Fd(), unix.F_SETPIPE_SZ, pipeSize)
 	if _, err := fmt.Printf("llmhost-agent-ready %d\n", agentpb.Protocol); err != nil {
 		return err
 	}
@@ -122,6 +127,10 @@ func serve(ctx context.Context) error {
 	}
 	return err
 }
+
+// pipeSize is how much the SSH server may be ahead of the agent, in bytes: the most that Linux
+// gives a user (/proc/sys/fs/pipe-max-size).
+const pipeSize = 1 << 20
 
 // stdio is the process's standard input and output as one stream.
 type stdio struct {

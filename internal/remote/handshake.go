@@ -87,6 +87,7 @@ func (c connector) way(ctx context.Context, last hop) ([]hop, error) {
 // through makes each hop's connection inside the one before.
 func (c connector) through(ctx context.Context, way []hop) (*sshLink, error) {
 	var opened []*goph.Client
+	var last *corkedConn
 	closeAll := func() {
 		for i := len(opened) - 1; i >= 0; i-- {
 			opened[i].Close()
@@ -106,14 +107,15 @@ func (c connector) through(ctx context.Context, way []hop) (*sshLink, error) {
 			closeAll()
 			return nil, unreachable(ctx, h, err)
 		}
-		client, err := c.handshake(ctx, h, conn)
+		last = newCorkedConn(conn)
+		client, err := c.handshake(ctx, h, last)
 		if err != nil {
 			closeAll()
 			return nil, err
 		}
 		opened = append(opened, client)
 	}
-	return newSSHLink(opened), nil
+	return newSSHLink(opened, last), nil
 }
 
 // handshake makes an SSH connection of a transport. It owns the transport.

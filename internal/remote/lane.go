@@ -60,6 +60,12 @@ type laneConn struct {
 	once sync.Once
 }
 
+// Write sends a batch of frames in few system calls.
+func (l *laneConn) Write(b []byte) (int, error) {
+	defer l.conn.link.cork()()
+	return l.pipe.Write(b)
+}
+
 // Close ends the agent at once: what it has received it keeps, and it waits for nothing.
 func (l *laneConn) Close() error {
 	l.once.Do(func() { go l.process.kill() })

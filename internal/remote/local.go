@@ -17,6 +17,9 @@ func (l *localLink) done() <-chan struct{} { return l.dead }
 func (l *localLink) cause() error          { return nil }
 func (l *localLink) close() error          { return nil }
 
+// cork does nothing: a lane's writes are large as they are.
+func (l *localLink) cork() (uncork func()) { return func() {} }
+
 func (l *localLink) shell(context.Context) (*process, error) {
 	cmd := exec.Command("/bin/sh")
 	// A group of its own: Ctrl-C at the terminal must not end the agent in the middle of a

@@ -18,6 +18,8 @@ type link interface {
 	done() <-chan struct{}
 	// cause says why a dead link died.
 	cause() error
+	// cork collects what is sent into larger writes, until uncork is called.
+	cork() (uncork func())
 	close() error
 }
 

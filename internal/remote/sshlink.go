@@ -20,14 +20,15 @@ const (
 // sshLink is an SSH connection, with those to its jump hosts.
 type sshLink struct {
 	way  []*goph.Client // the last one is the host
+	wire *corkedConn    // of the last one
 	dead chan struct{}
 
 	mu  sync.Mutex
 	why error
 }
 
-func newSSHLink(way []*goph.Client) *sshLink {
-	l := &sshLink{way: way, dead: make(chan struct{})}
+func newSSHLink(way []*goph.Client, wire *corkedConn) *sshLink {
+	l := &sshLink{way: way, wire: wire, dead: make(chan struct{})}
 	go func() {
 		err := l.client().Wait()
 		l.fail(fmt.Errorf("the SSH connection was cut: %w", err))
@@ -37,6 +38,9 @@ func newSSHLink(way []*goph.Client) *sshLink {
 	go l.keepAlive(keepaliveEvery)
 	return l
 }
+
+// cork collects small writes until the returned function is called.
+func (l *sshLink) cork() (uncork func()) { return l.wire.cork() }
 
 func (l *sshLink) client() *goph.Client { return l.way[len(l.way)-1] }
 

@@ -20,6 +20,7 @@ type scriptedHost struct {
 	answer func(in *bufio.Reader, out, errs io.Writer)
 }
 
+func (scriptedHost) cork() (uncork func())   { return func() {} }
 func (h scriptedHost) done() <-chan struct{} { return nil }
 func (h scriptedHost) cause() error          { return nil }
 func (h scriptedHost) close() error          { return nil }

@@ -46,7 +46,7 @@ const (
 
 // lockPatience is how long a push waits for another one of the same model to end. A connection
 // that was cut is noticed by its agent within this time when the client has closed it.
-const lockPatience = 10 * time.Second
+var lockPatience = 10 * time.Second
 
 // part is the hidden folder in which a model arrives. It is locked while it is open.
 type part struct {
@@ -81,11 +81,11 @@ func openPart(ctx context.Context, parent *durable.Dir, name, holder string, h *
 func lockPart(ctx context.Context, parent *durable.Dir, name string) (*durable.Dir, error) {
 	for deadline := time.Now().Add(lockPatience); ; {
 		dir, err := parent.OpenPrivate(name)
-		if errors.Is(err, unix.ENOTDIR) { // a file of that name is what llmhost 0.1 left there
-			if err := parent.Remove(name); err != nil {
-				return nil, err
+		if errors.Is(err, unix.ENOTDIR) {
+			err = removeFile(parent, name, err)
+			if err == nil {
+				continue
 			}
-			continue
 		}
 		if err != nil {
 			return nil, err
@@ -115,6 +115,19 @@ func lockPart(ctx context.Context, parent *durable.Dir, name string) (*durable.D
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// removeFile removes a file, as older versions have left it in place of the folder. What isn't
+// the agent's own file is somebody else's, and stays with the error that it is.
+func removeFile(parent *durable.Dir, name string, otherwise error) error {
+	is, err := parent.Lstat(name)
+	if err != nil || is == nil {
+		return err
+	}
+	if is.Type != durable.Regular || int(is.UID) != os.Geteuid() {
+		return otherwise
+	}
+	return parent.Remove(name)
 }
 
 func readHolder(dir *durable.Dir) string {
