@@ -416,3 +416,28 @@ func BenchmarkUnchangedModel(b *testing.B) {
 		}
 	}
 }
+
+// A process that has a file mapped changes it without a system call. Memory that was written to
+// the disk is the last that may change without a trace; /var/tmp is on one everywhere.
+func TestAMappedFileThatChangesIsSeen(t *testing.T) {
+	dir, err := os.MkdirTemp("/var/tmp", "llmhost-test-")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	cache, path := digest.Cache(filepath.Join(dir, "cache")), filepath.Join(dir, "m.gguf")
+	write(t, path, strings.Repeat("weights ", 1000))
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	memory, err := unix.Mmap(int(f.Fd()), 0, 8000, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	must(t, err)
+	defer unix.Munmap(memory)
+	for i := range 5 {
+		memory[0] = byte('a' + i)
+		time.Sleep(100 * time.Millisecond) // so that the next change has other times
+		before, _ := look(t, cache, path)
+		memory[0] = byte('A' + i)
+		if after, _ := look(t, cache, path); after.SHA256 == before.SHA256 {
+			t.Fatalf("round %d: the change isn't noticed", i)
+		}
+	}
+}
