@@ -37,11 +37,16 @@ func (s *Server) FetchModel(req *agentpb.FetchModelRequest, stream grpc.ServerSt
 	}
 	defer src.Close()
 	ev := &modelEvents{stream: stream}
-	report := ev.progress("fetch")
 	lanes := &ownLanes{server: s}
 	result, err := transfer.Push(ctx, lanes, header, src, transfer.Options{
-		Holder:   "a download",
-		Progress: func(p transfer.Progress) { report(p.File, p.Done, p.Total) },
+		Holder: "a download",
+		Progress: func(p transfer.Progress) {
+			doing := p.Phase
+			if doing == "send" {
+				doing = "fetch"
+			}
+			ev.progress(doing)(p.File, p.Done, p.Total)
+		},
 	})
 	lanes.ended.Wait() // an error has been cleaned up after, then
 	if err != nil {
@@ -181,6 +186,9 @@ func (s *origins) ID() string {
 	}
 	return fmt.Sprintf("fetch:%x", h.Sum(nil))
 }
+
+// Distant implements [transfer.Distant].
+func (s *origins) Distant() bool { return s.web != nil }
 
 func (s *origins) Close() error {
 	if s.web == nil {

@@ -202,6 +202,26 @@ func TestFetchGoesOn(t *testing.T) {
 	}
 }
 
+// A new version is fetched once: comparing it with the old one would read it twice.
+func TestFetchReadsOnce(t *testing.T) {
+	h := newHost(t)
+	c := h.connectToChange("s")
+	origin := newOrigin(t, 3<<20)
+	path := h.path("a.gguf")
+	before := c.mustFetch(fetching(path, digestOf(origin.content), at(origin.URL, "")))
+	origin.content[1]++
+	origin.does(nil)
+	req := fetching(path, digestOf(origin.content), at(origin.URL, ""))
+	req.Header.Claim.Generation = before.GetResult().GetGeneration()
+	c.mustFetch(req)
+	if asked := origin.asked(); len(asked) != 1 {
+		t.Errorf("what was asked for: %q", asked)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, origin.content) {
+		t.Errorf("the model has %d bytes (%v)", len(got), err)
+	}
+}
+
 // What can't be fetched leaves no model, and the error says why without secrets.
 func TestFetchFails(t *testing.T) {
 	origin := newOrigin(t, 100_000)

@@ -124,6 +124,9 @@ func (s *addresses) ID() string {
 	return "web:" + hex.EncodeToString(h.Sum(nil))
 }
 
+// Distant implements [transfer.Distant].
+func (s *addresses) Distant() bool { return true }
+
 func (s *addresses) Close() error {
 	s.client.close()
 	return nil

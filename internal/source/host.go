@@ -117,6 +117,9 @@ func (m *models) ID() string {
 	return fmt.Sprintf("host:%x", h.Sum(nil))
 }
 
+// Distant implements [transfer.Distant].
+func (m *models) Distant() bool { return true }
+
 func (m *models) Close() error { return m.connection.Close() }
 
 func (m *models) Open(ctx context.Context, file int, offset uint64) (io.ReadCloser, error) {

@@ -87,6 +87,9 @@ const (
 // differs. If what was copied turns out to be wrong, because the older one was changed meanwhile,
 // it sends the whole once.
 func Push(ctx context.Context, l Lanes, header *agentpb.ModelHeader, src Source, o Options) (Result, error) {
+	if d, ok := src.(Distant); ok && d.Distant() {
+		o.Whole = true
+	}
 	result, again, err := pushOnce(ctx, l, header, src, o)
 	if again {
 		o.Whole = true

@@ -45,6 +45,12 @@ type Holes interface {
 	Data(file int, offset uint64) (start, end uint64, ok bool)
 }
 
+// Distant is implemented by a source that may be read over a network. One that is isn't compared
+// with what the host has, for which all of it would be read before the rest is read again.
+type Distant interface {
+	Distant() bool
+}
+
 // Progress is how far a transfer is.
 type Progress struct {
 	Phase string // "compare", "send", "fetch", "hash", "copy", "verify"
