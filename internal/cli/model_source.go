@@ -73,15 +73,14 @@ func (l *looker) open(ctx context.Context, s modelfile.Source) (transfer.Source,
 	return source.Open(ctx, s, l.options())
 }
 
-// pin finds out the digest of a source.
-func (l *looker) pin(ctx context.Context, s modelfile.Source) (string, error) {
+// pin finds out the digest of a source, and says where it is from.
+func (l *looker) pin(ctx context.Context, s modelfile.Source) (sum, origin string, err error) {
 	src, err := l.open(ctx, s)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer src.Close()
-	sum, _, err := l.digest(ctx, s, src, "")
-	return sum, err
+	return l.digest(ctx, s, src, "")
 }
 
 // projectors are sources beside a model's that look like its projectors, as they would be typed.

@@ -20,6 +20,8 @@ type pinned struct {
 	Old     string `json:"old"` // "" when the host file had no valid digest
 	New     string `json:"new"`
 	Changed bool   `json:"changed"`
+
+	origin string // where the digest is from
 }
 
 func newPinCmd() *cobra.Command {
@@ -85,12 +87,12 @@ func digests(ctx context.Context, cmd *cobra.Command, file string, args []string
 	entries := make([]pinned, 0, len(pins))
 	var failed []error
 	for _, p := range pins {
-		digest, err := look.pin(ctx, p.Source)
+		digest, origin, err := look.pin(ctx, p.Source)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s %q: %w", p.Block, p.Name, err))
 			continue
 		}
-		entries = append(entries, pinned{p.Block, p.Name, p.Source.Text, p.SHA256, digest, digest != p.SHA256})
+		entries = append(entries, pinned{p.Block, p.Name, p.Source.Text, p.SHA256, digest, digest != p.SHA256, origin})
 	}
 	return entries, errors.Join(failed...)
 }
@@ -126,7 +128,8 @@ func writeDigests(file string, entries []pinned) error {
 	var edits []hostfile.Change
 	for _, e := range entries {
 		if e.Changed {
-			edits = append(edits, hostfile.Pin{Block: e.Kind, Name: e.Name}.Edit(e.New))
+			edits = append(edits, hostfile.Pin{Block: e.Kind, Name: e.Name}.Edit(e.New),
+				hostfile.Origin{Block: e.Kind, Name: e.Name, Text: e.origin, Refresh: true})
 		}
 	}
 	_, err := hostfile.Rewrite(file, edits...)

@@ -40,6 +40,7 @@ type NewCompanion struct {
 type Origin struct {
 	Block, Name string // as in Edit
 	Text        string
+	Refresh     bool // only in place of an older one, so that it isn't wrong
 }
 
 // String is the block's text, without indentation.
@@ -189,7 +190,7 @@ func lineAfter(src []byte, at int) int {
 }
 
 // ours are comments that llmhost wrote, or that are there to be replaced.
-var ours = regexp.MustCompile(`^#.*(, on [0-9]{4}-[0-9]{2}-[0-9]{2}$|placeholder)`)
+var ours = regexp.MustCompile(`^# ((as|of) .*, on [0-9]{4}-[0-9]{2}-[0-9]{2}$|a placeholder\b)`)
 
 func (o Origin) apply(src []byte, filename string) ([]byte, error) {
 	b, err := locate(src, filename, o.Block, o.Name)
@@ -205,7 +206,8 @@ func (o Origin) apply(src []byte, filename string) ([]byte, error) {
 	if end < start || end-start > 0 && src[end-1] == '\r' {
 		return src, nil // a layout that a comment doesn't fit in
 	}
-	if there := strings.TrimSpace(string(src[start:end])); there != "" && !ours.MatchString(there) {
+	there := strings.TrimSpace(string(src[start:end]))
+	if there == "" && o.Refresh || there != "" && !ours.MatchString(there) {
 		return src, nil
 	}
 	return splice(src, start, end, remark(o.Text)), nil

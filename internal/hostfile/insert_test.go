@@ -10,13 +10,13 @@ import (
 )
 
 var aModel = NewModel{
-	Name: "new", Source: "~/new.gguf", SHA256: strings.Repeat("a", 64), Origin: "computed, on 2026-01-02",
+	Name: "new", Source: "~/new.gguf", SHA256: strings.Repeat("a", 64), Origin: "as computed, on 2026-01-02",
 	Companions: []NewCompanion{{Model: "new", Name: "vision", Kind: MMProj, Source: "~/v.gguf", SHA256: strings.Repeat("b", 64)}},
 }
 
 const aModelText = `model "new" {
   source = "~/new.gguf"
-  sha256 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" # computed, on 2026-01-02
+  sha256 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" # as computed, on 2026-01-02
 
   companion "vision" {
     kind   = "mmproj"
@@ -101,20 +101,23 @@ func TestANewCompanion(t *testing.T) {
 	}
 }
 
-// Where a digest is from stands behind it, and what a person wrote there stays.
+// Where a digest is from stands behind it, what a person wrote there stays, and nothing wrong does.
 func TestOrigin(t *testing.T) {
-	o := Origin{modelBlock, "a", "computed, on 2026-01-02"}
+	const now = " # of the local file, on 2026-01-02"
 	line := "host \"x\" {\n  model \"a\" {\n    sha256 = \"x\"%s\n  }\n}\n"
-	for there, want := range map[string]string{
-		"":                               " # computed, on 2026-01-02",
-		" # a placeholder: llmhost pin":  " # computed, on 2026-01-02",
-		" # the hub says, on 2025-12-31": " # computed, on 2026-01-02",
-		" # checked by Ann":              " # checked by Ann",
-		" /* checked by Ann */":          " /* checked by Ann */",
+	for there, want := range map[string]struct{ set, refreshed string }{
+		"":                                      {now, ""},
+		" # a placeholder: llmhost pin":         {now, now},
+		" # as the hub lists it, on 2025-12-31": {now, now},
+		" # checked by Ann, on 2025-12-31":      {" # checked by Ann, on 2025-12-31", " # checked by Ann, on 2025-12-31"},
+		" /* checked by Ann */":                 {" /* checked by Ann */", " /* checked by Ann */"},
 	} {
-		got, err := Apply([]byte(strings.Replace(line, "%s", there, 1)), "x.hcl", o)
-		if err != nil || string(got) != strings.Replace(line, "%s", want, 1) {
-			t.Errorf("%q: %v\n%s", there, err, got)
+		for refresh, want := range map[bool]string{false: want.set, true: want.refreshed} {
+			o := Origin{modelBlock, "a", "of the local file, on 2026-01-02", refresh}
+			got, err := Apply([]byte(strings.Replace(line, "%s", there, 1)), "x.hcl", o)
+			if err != nil || string(got) != strings.Replace(line, "%s", want, 1) {
+				t.Errorf("%q, refresh %v: %v\n%s", there, refresh, err, got)
+			}
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	ggufparser "github.com/gpustack/gguf-parser-go"
 
 	"github.com/llmhost/llmhost/internal/modelfile/header"
 	"github.com/llmhost/llmhost/internal/testmodel"
@@ -446,4 +447,30 @@ func FuzzSafetensors(f *testing.F) {
 	f.Add(rawSafetensors(`{"__metadata__":{"format":"pt"},"a":{"dtype":"BF16","shape":[2,4],"data_offsets":[0,16]}}   `, 16))
 	f.Add(rawSafetensors(`{}`, 0))
 	fuzz(f, "a.safetensors")
+}
+
+// What a well-kept reader of GGUF says of a good file is said here, too.
+func TestAnotherReaderAgrees(t *testing.T) {
+	for _, spec := range []testmodel.Spec{{}, {Half: true, Layers: 3, Context: 4096}} {
+		file := filepath.Join(t.TempDir(), "x.gguf")
+		if _, _, err := testmodel.WriteFile(file, spec); err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := ggufparser.ParseGGUFFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, err := check(inMemory{"": data}, header.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, a := theirs.Metadata(), theirs.Architecture(); m.Architecture != ours.Architecture || m.Name != ours.Name ||
+			m.FileType.String() != "MOSTLY_"+ours.Quantization || uint64(m.Parameters) != ours.Parameters || a.MaximumContextLength != ours.Context {
+			t.Errorf("they say %+v %+v, and here it is %+v", m, a, ours)
+		}
+	}
 }
