@@ -34,16 +34,6 @@ func modelHeader(path string, content []byte) *agentpb.ModelHeader {
 // pushModel sends a header and then the content by a lane.
 func (c *client) pushModel(header *agentpb.ModelHeader, content []byte) (*agentpb.ChangeResponse, error) {
 	c.t.Helper()
-	if header.GetAttributesOnly() {
-		stream, err := c.PutModel(c.t.Context())
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		if err := stream.Send(&agentpb.PutModelRequest{Part: &agentpb.PutModelRequest_Header{Header: header}}); err != nil {
-			c.t.Fatal(err)
-		}
-		return stream.CloseAndRecv()
-	}
 	done, err := c.host.push(c.t.Context(), header, fakeSource{content: content, size: header.GetSize()})
 	return &agentpb.ChangeResponse{Generation: done.Generation, Changed: done.Changed}, err
 }
@@ -275,9 +265,9 @@ func TestModelWithoutAMemoryForDigests(t *testing.T) {
 	if seen := c.observeModel(path, false); seen.GetSha256() != sum(weights) || seen.GetFromCache() || !seen.GetOwned().GetComplete() {
 		t.Errorf("seen: %v", seen)
 	}
-	header.Claim.Generation, header.AttributesOnly, header.Mode = put.GetGeneration(), true, 0o600
-	if again, err := c.pushModel(header, nil); err != nil || !again.GetChanged() {
-		t.Error(again, err)
+	header.Claim.Generation, header.Mode = put.GetGeneration(), 0o600
+	if again := c.mustSetModel(header); !again.GetChanged() {
+		t.Error("nothing has changed")
 	}
 }
 
@@ -301,11 +291,11 @@ func TestModelsAttributesAreSetWithoutItsBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	header.Claim.Generation, header.AttributesOnly, header.Mode = put.GetGeneration(), true, 0o600
-	if again, err := c.pushModel(header, nil); err != nil || !again.GetChanged() {
-		t.Fatal(again, err)
+	if again := c.mustSetModel(header); !again.GetChanged() {
+		t.Fatal("nothing has changed")
 	}
-	if again, err := c.pushModel(header, nil); err != nil || again.GetChanged() {
-		t.Errorf("a second time: %v, %v", again, err)
+	if again := c.mustSetModel(header); again.GetChanged() {
+		t.Error("changed a second time")
 	}
 	if seen := c.observeModel(path, false); seen.GetMode() != 0o600 || !seen.GetFromCache() {
 		t.Errorf("seen: %v", seen)
@@ -313,11 +303,9 @@ func TestModelsAttributesAreSetWithoutItsBytes(t *testing.T) {
 
 	// Bytes that were changed on the host aren't declared right by this.
 	tamper(t, path)
-	_, err = c.pushModel(header, nil)
-	wantReason(t, err, agentpb.Reason_DIGEST_MISMATCH)
+	c.lacks(header, "has the SHA-256")
 	header.Claim = claim("Model", h.path("absent.gguf"))
-	_, err = c.pushModel(header, nil)
-	wantReason(t, err, agentpb.Reason_DIGEST_MISMATCH)
+	c.lacks(header, "is not on the host")
 }
 
 // tamper changes a byte and hides it, as far as a file's times can.
@@ -372,8 +360,8 @@ func TestForeignModelIsSeenAndRefused(t *testing.T) {
 	wantReason(t, err, agentpb.Reason_NOT_OWNED)
 	header := modelHeader(path, weights)
 	header.Claim.Adopt, header.AttributesOnly = true, true
-	if put, err := c.pushModel(header, nil); err != nil || !put.GetChanged() {
-		t.Errorf("adopted: %v, %v", put, err)
+	if put := c.mustSetModel(header); !put.GetChanged() {
+		t.Error("nothing has changed")
 	}
 	if !c.observeModel(path, false).GetOwned().GetAdopted() {
 		t.Error("not marked as adopted")

@@ -18,7 +18,7 @@ func TestPanicIsTheErrorOfItsCall(t *testing.T) {
 	if status.Code(err) != codes.Internal || !strings.Contains(err.Error(), "boom") {
 		t.Errorf("unary: %v", err)
 	}
-	err = s.recoverStream(nil, nil, &grpc.StreamServerInfo{FullMethod: "/x/PutModel"}, func(any, grpc.ServerStream) error {
+	err = s.recoverStream(nil, nil, &grpc.StreamServerInfo{FullMethod: "/x/PutEngine"}, func(any, grpc.ServerStream) error {
 		panic("boom")
 	})
 	if status.Code(err) != codes.Internal {

@@ -2114,88 +2114,6 @@ func (x *ReadyEvent) GetReasons() []string {
 	return nil
 }
 
-type PutModelRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Types that are valid to be assigned to Part:
-	//
-	//	*PutModelRequest_Header
-	//	*PutModelRequest_Data
-	Part          isPutModelRequest_Part `protobuf_oneof:"part"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *PutModelRequest) Reset() {
-	*x = PutModelRequest{}
-	mi := &file_agent_proto_msgTypes[28]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *PutModelRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*PutModelRequest) ProtoMessage() {}
-
-func (x *PutModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[28]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use PutModelRequest.ProtoReflect.Descriptor instead.
-func (*PutModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{28}
-}
-
-func (x *PutModelRequest) GetPart() isPutModelRequest_Part {
-	if x != nil {
-		return x.Part
-	}
-	return nil
-}
-
-func (x *PutModelRequest) GetHeader() *ModelHeader {
-	if x != nil {
-		if x, ok := x.Part.(*PutModelRequest_Header); ok {
-			return x.Header
-		}
-	}
-	return nil
-}
-
-func (x *PutModelRequest) GetData() []byte {
-	if x != nil {
-		if x, ok := x.Part.(*PutModelRequest_Data); ok {
-			return x.Data
-		}
-	}
-	return nil
-}
-
-type isPutModelRequest_Part interface {
-	isPutModelRequest_Part()
-}
-
-type PutModelRequest_Header struct {
-	Header *ModelHeader `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
-}
-
-type PutModelRequest_Data struct {
-	Data []byte `protobuf:"bytes,2,opt,name=data,proto3,oneof"`
-}
-
-func (*PutModelRequest_Header) isPutModelRequest_Part() {}
-
-func (*PutModelRequest_Data) isPutModelRequest_Part() {}
-
 type ModelHeader struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Claim          *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"` // id is the absolute path
@@ -2219,7 +2137,7 @@ type ModelHeader struct {
 
 func (x *ModelHeader) Reset() {
 	*x = ModelHeader{}
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2231,7 +2149,7 @@ func (x *ModelHeader) String() string {
 func (*ModelHeader) ProtoMessage() {}
 
 func (x *ModelHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2244,7 +2162,7 @@ func (x *ModelHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelHeader.ProtoReflect.Descriptor instead.
 func (*ModelHeader) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ModelHeader) GetClaim() *Claim {
@@ -2343,7 +2261,7 @@ type ModelFile struct {
 
 func (x *ModelFile) Reset() {
 	*x = ModelFile{}
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2355,7 +2273,7 @@ func (x *ModelFile) String() string {
 func (*ModelFile) ProtoMessage() {}
 
 func (x *ModelFile) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2368,7 +2286,7 @@ func (x *ModelFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelFile.ProtoReflect.Descriptor instead.
 func (*ModelFile) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ModelFile) GetName() string {
@@ -2403,7 +2321,7 @@ type ObserveModelRequest struct {
 
 func (x *ObserveModelRequest) Reset() {
 	*x = ObserveModelRequest{}
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2333,7 @@ func (x *ObserveModelRequest) String() string {
 func (*ObserveModelRequest) ProtoMessage() {}
 
 func (x *ObserveModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2346,7 @@ func (x *ObserveModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveModelRequest.ProtoReflect.Descriptor instead.
 func (*ObserveModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ObserveModelRequest) GetPath() string {
@@ -2478,7 +2396,7 @@ type ModelState struct {
 
 func (x *ModelState) Reset() {
 	*x = ModelState{}
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2490,7 +2408,7 @@ func (x *ModelState) String() string {
 func (*ModelState) ProtoMessage() {}
 
 func (x *ModelState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2503,7 +2421,7 @@ func (x *ModelState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelState.ProtoReflect.Descriptor instead.
 func (*ModelState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ModelState) GetExists() bool {
@@ -2613,7 +2531,7 @@ type SetModelRequest struct {
 
 func (x *SetModelRequest) Reset() {
 	*x = SetModelRequest{}
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2543,7 @@ func (x *SetModelRequest) String() string {
 func (*SetModelRequest) ProtoMessage() {}
 
 func (x *SetModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2556,7 @@ func (x *SetModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModelRequest.ProtoReflect.Descriptor instead.
 func (*SetModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SetModelRequest) GetHeader() *ModelHeader {
@@ -2658,7 +2576,7 @@ type FetchModelRequest struct {
 
 func (x *FetchModelRequest) Reset() {
 	*x = FetchModelRequest{}
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2670,7 +2588,7 @@ func (x *FetchModelRequest) String() string {
 func (*FetchModelRequest) ProtoMessage() {}
 
 func (x *FetchModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2683,7 +2601,7 @@ func (x *FetchModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchModelRequest.ProtoReflect.Descriptor instead.
 func (*FetchModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FetchModelRequest) GetHeader() *ModelHeader {
@@ -2714,7 +2632,7 @@ type ModelOrigin struct {
 
 func (x *ModelOrigin) Reset() {
 	*x = ModelOrigin{}
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2726,7 +2644,7 @@ func (x *ModelOrigin) String() string {
 func (*ModelOrigin) ProtoMessage() {}
 
 func (x *ModelOrigin) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2739,7 +2657,7 @@ func (x *ModelOrigin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelOrigin.ProtoReflect.Descriptor instead.
 func (*ModelOrigin) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ModelOrigin) GetWhere() isModelOrigin_Where {
@@ -2801,7 +2719,7 @@ type VerifyModelRequest struct {
 
 func (x *VerifyModelRequest) Reset() {
 	*x = VerifyModelRequest{}
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2813,7 +2731,7 @@ func (x *VerifyModelRequest) String() string {
 func (*VerifyModelRequest) ProtoMessage() {}
 
 func (x *VerifyModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2826,7 +2744,7 @@ func (x *VerifyModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyModelRequest.ProtoReflect.Descriptor instead.
 func (*VerifyModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *VerifyModelRequest) GetPath() string {
@@ -2864,7 +2782,7 @@ type ModelEvent struct {
 
 func (x *ModelEvent) Reset() {
 	*x = ModelEvent{}
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2876,7 +2794,7 @@ func (x *ModelEvent) String() string {
 func (*ModelEvent) ProtoMessage() {}
 
 func (x *ModelEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2889,7 +2807,7 @@ func (x *ModelEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelEvent.ProtoReflect.Descriptor instead.
 func (*ModelEvent) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ModelEvent) GetDoneBytes() uint64 {
@@ -2946,7 +2864,7 @@ type ReadModelRequest struct {
 
 func (x *ReadModelRequest) Reset() {
 	*x = ReadModelRequest{}
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2958,7 +2876,7 @@ func (x *ReadModelRequest) String() string {
 func (*ReadModelRequest) ProtoMessage() {}
 
 func (x *ReadModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2971,7 +2889,7 @@ func (x *ReadModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadModelRequest.ProtoReflect.Descriptor instead.
 func (*ReadModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReadModelRequest) GetPath() string {
@@ -3011,7 +2929,7 @@ type ReadModelResponse struct {
 
 func (x *ReadModelResponse) Reset() {
 	*x = ReadModelResponse{}
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3023,7 +2941,7 @@ func (x *ReadModelResponse) String() string {
 func (*ReadModelResponse) ProtoMessage() {}
 
 func (x *ReadModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3036,7 +2954,7 @@ func (x *ReadModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadModelResponse.ProtoReflect.Descriptor instead.
 func (*ReadModelResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{39}
+	return file_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReadModelResponse) GetData() []byte {
@@ -3055,7 +2973,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3067,7 +2985,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3080,7 +2998,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{40}
+	return file_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListModelsRequest) GetFolders() []string {
@@ -3107,7 +3025,7 @@ type ListedModel struct {
 
 func (x *ListedModel) Reset() {
 	*x = ListedModel{}
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3119,7 +3037,7 @@ func (x *ListedModel) String() string {
 func (*ListedModel) ProtoMessage() {}
 
 func (x *ListedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3132,7 +3050,7 @@ func (x *ListedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListedModel.ProtoReflect.Descriptor instead.
 func (*ListedModel) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{41}
+	return file_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListedModel) GetPath() string {
@@ -3207,7 +3125,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3219,7 +3137,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3232,7 +3150,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{42}
+	return file_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListModelsResponse) GetModels() []*ListedModel {
@@ -3254,7 +3172,7 @@ type CollectModelsRequest struct {
 
 func (x *CollectModelsRequest) Reset() {
 	*x = CollectModelsRequest{}
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3266,7 +3184,7 @@ func (x *CollectModelsRequest) String() string {
 func (*CollectModelsRequest) ProtoMessage() {}
 
 func (x *CollectModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3279,7 +3197,7 @@ func (x *CollectModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectModelsRequest.ProtoReflect.Descriptor instead.
 func (*CollectModelsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{43}
+	return file_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CollectModelsRequest) GetPaths() []string {
@@ -3321,7 +3239,7 @@ type CollectedModel struct {
 
 func (x *CollectedModel) Reset() {
 	*x = CollectedModel{}
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3333,7 +3251,7 @@ func (x *CollectedModel) String() string {
 func (*CollectedModel) ProtoMessage() {}
 
 func (x *CollectedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3346,7 +3264,7 @@ func (x *CollectedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectedModel.ProtoReflect.Descriptor instead.
 func (*CollectedModel) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{44}
+	return file_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CollectedModel) GetPath() string {
@@ -3379,7 +3297,7 @@ type CollectModelsResponse struct {
 
 func (x *CollectModelsResponse) Reset() {
 	*x = CollectModelsResponse{}
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3391,7 +3309,7 @@ func (x *CollectModelsResponse) String() string {
 func (*CollectModelsResponse) ProtoMessage() {}
 
 func (x *CollectModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3404,7 +3322,7 @@ func (x *CollectModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectModelsResponse.ProtoReflect.Descriptor instead.
 func (*CollectModelsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{45}
+	return file_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CollectModelsResponse) GetModels() []*CollectedModel {
@@ -3423,7 +3341,7 @@ type PutProgramRequest struct {
 
 func (x *PutProgramRequest) Reset() {
 	*x = PutProgramRequest{}
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3435,7 +3353,7 @@ func (x *PutProgramRequest) String() string {
 func (*PutProgramRequest) ProtoMessage() {}
 
 func (x *PutProgramRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3448,7 +3366,7 @@ func (x *PutProgramRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutProgramRequest.ProtoReflect.Descriptor instead.
 func (*PutProgramRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{46}
+	return file_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PutProgramRequest) GetClaim() *Claim {
@@ -3467,7 +3385,7 @@ type ObserveProgramRequest struct {
 
 func (x *ObserveProgramRequest) Reset() {
 	*x = ObserveProgramRequest{}
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3479,7 +3397,7 @@ func (x *ObserveProgramRequest) String() string {
 func (*ObserveProgramRequest) ProtoMessage() {}
 
 func (x *ObserveProgramRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3492,7 +3410,7 @@ func (x *ObserveProgramRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveProgramRequest.ProtoReflect.Descriptor instead.
 func (*ObserveProgramRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{47}
+	return file_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ObserveProgramRequest) GetPath() string {
@@ -3517,7 +3435,7 @@ type ProgramState struct {
 
 func (x *ProgramState) Reset() {
 	*x = ProgramState{}
-	mi := &file_agent_proto_msgTypes[48]
+	mi := &file_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3529,7 +3447,7 @@ func (x *ProgramState) String() string {
 func (*ProgramState) ProtoMessage() {}
 
 func (x *ProgramState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[48]
+	mi := &file_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3542,7 +3460,7 @@ func (x *ProgramState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgramState.ProtoReflect.Descriptor instead.
 func (*ProgramState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{48}
+	return file_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ProgramState) GetExists() bool {
@@ -3607,7 +3525,7 @@ type PutEngineRequest struct {
 
 func (x *PutEngineRequest) Reset() {
 	*x = PutEngineRequest{}
-	mi := &file_agent_proto_msgTypes[49]
+	mi := &file_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3619,7 +3537,7 @@ func (x *PutEngineRequest) String() string {
 func (*PutEngineRequest) ProtoMessage() {}
 
 func (x *PutEngineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[49]
+	mi := &file_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3632,7 +3550,7 @@ func (x *PutEngineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEngineRequest.ProtoReflect.Descriptor instead.
 func (*PutEngineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{49}
+	return file_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PutEngineRequest) GetPart() isPutEngineRequest_Part {
@@ -3689,7 +3607,7 @@ type EngineHeader struct {
 
 func (x *EngineHeader) Reset() {
 	*x = EngineHeader{}
-	mi := &file_agent_proto_msgTypes[50]
+	mi := &file_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3701,7 +3619,7 @@ func (x *EngineHeader) String() string {
 func (*EngineHeader) ProtoMessage() {}
 
 func (x *EngineHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[50]
+	mi := &file_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3714,7 +3632,7 @@ func (x *EngineHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineHeader.ProtoReflect.Descriptor instead.
 func (*EngineHeader) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{50}
+	return file_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *EngineHeader) GetClaim() *Claim {
@@ -3761,7 +3679,7 @@ type ObserveEngineRequest struct {
 
 func (x *ObserveEngineRequest) Reset() {
 	*x = ObserveEngineRequest{}
-	mi := &file_agent_proto_msgTypes[51]
+	mi := &file_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3773,7 +3691,7 @@ func (x *ObserveEngineRequest) String() string {
 func (*ObserveEngineRequest) ProtoMessage() {}
 
 func (x *ObserveEngineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[51]
+	mi := &file_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3786,7 +3704,7 @@ func (x *ObserveEngineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveEngineRequest.ProtoReflect.Descriptor instead.
 func (*ObserveEngineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{51}
+	return file_agent_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ObserveEngineRequest) GetPath() string {
@@ -3809,7 +3727,7 @@ type EngineState struct {
 
 func (x *EngineState) Reset() {
 	*x = EngineState{}
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3821,7 +3739,7 @@ func (x *EngineState) String() string {
 func (*EngineState) ProtoMessage() {}
 
 func (x *EngineState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3834,7 +3752,7 @@ func (x *EngineState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineState.ProtoReflect.Descriptor instead.
 func (*EngineState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{52}
+	return file_agent_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *EngineState) GetExists() bool {
@@ -3881,7 +3799,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_agent_proto_msgTypes[53]
+	mi := &file_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3893,7 +3811,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[53]
+	mi := &file_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3906,7 +3824,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{53}
+	return file_agent_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RemoveRequest) GetClaim() *Claim {
@@ -3926,7 +3844,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_agent_proto_msgTypes[54]
+	mi := &file_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3938,7 +3856,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[54]
+	mi := &file_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3951,7 +3869,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{54}
+	return file_agent_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RemoveResponse) GetRemoved() bool {
@@ -3978,7 +3896,7 @@ type DialData struct {
 
 func (x *DialData) Reset() {
 	*x = DialData{}
-	mi := &file_agent_proto_msgTypes[55]
+	mi := &file_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3990,7 +3908,7 @@ func (x *DialData) String() string {
 func (*DialData) ProtoMessage() {}
 
 func (x *DialData) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[55]
+	mi := &file_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4003,7 +3921,7 @@ func (x *DialData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialData.ProtoReflect.Descriptor instead.
 func (*DialData) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{55}
+	return file_agent_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DialData) GetAddress() string {
@@ -4195,11 +4113,7 @@ const file_agent_proto_rawDesc = "" +
 	"\bprogress\x18\x01 \x01(\tR\bprogress\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\bR\x04done\x12\x14\n" +
 	"\x05ready\x18\x03 \x01(\bR\x05ready\x12\x18\n" +
-	"\areasons\x18\x04 \x03(\tR\areasons\"h\n" +
-	"\x0fPutModelRequest\x127\n" +
-	"\x06header\x18\x01 \x01(\v2\x1d.llmhost.agent.v1.ModelHeaderH\x00R\x06header\x12\x14\n" +
-	"\x04data\x18\x02 \x01(\fH\x00R\x04dataB\x06\n" +
-	"\x04part\"\xec\x02\n" +
+	"\areasons\x18\x04 \x03(\tR\areasons\"\xec\x02\n" +
 	"\vModelHeader\x12-\n" +
 	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x12\n" +
@@ -4366,7 +4280,7 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x06IN_USE\x10\x12\x12\r\n" +
 	"\tBAD_MODEL\x10\x13\x12\x10\n" +
-	"\fFETCH_FAILED\x10\x142\xc7\x11\n" +
+	"\fFETCH_FAILED\x10\x142\xf4\x10\n" +
 	"\x05Agent\x12H\n" +
 	"\x05Hello\x12\x1e.llmhost.agent.v1.HelloRequest\x1a\x1f.llmhost.agent.v1.HelloResponse\x12E\n" +
 	"\x04Ping\x12\x1d.llmhost.agent.v1.PingRequest\x1a\x1e.llmhost.agent.v1.PingResponse\x12H\n" +
@@ -4381,8 +4295,7 @@ const file_agent_proto_rawDesc = "" +
 	"\vObserveUnit\x12$.llmhost.agent.v1.ObserveUnitRequest\x1a\x1b.llmhost.agent.v1.UnitState\x12N\n" +
 	"\aPutUnit\x12 .llmhost.agent.v1.PutUnitRequest\x1a!.llmhost.agent.v1.PutUnitResponse\x12Q\n" +
 	"\n" +
-	"AwaitReady\x12#.llmhost.agent.v1.AwaitReadyRequest\x1a\x1c.llmhost.agent.v1.ReadyEvent0\x01\x12Q\n" +
-	"\bPutModel\x12!.llmhost.agent.v1.PutModelRequest\x1a .llmhost.agent.v1.ChangeResponse(\x01\x12S\n" +
+	"AwaitReady\x12#.llmhost.agent.v1.AwaitReadyRequest\x1a\x1c.llmhost.agent.v1.ReadyEvent0\x01\x12S\n" +
 	"\fObserveModel\x12%.llmhost.agent.v1.ObserveModelRequest\x1a\x1c.llmhost.agent.v1.ModelState\x12M\n" +
 	"\bSetModel\x12!.llmhost.agent.v1.SetModelRequest\x1a\x1c.llmhost.agent.v1.ModelEvent0\x01\x12Q\n" +
 	"\n" +
@@ -4413,7 +4326,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_agent_proto_goTypes = []any{
 	(Reason)(0),                   // 0: llmhost.agent.v1.Reason
 	(*HelloRequest)(nil),          // 1: llmhost.agent.v1.HelloRequest
@@ -4444,36 +4357,35 @@ var file_agent_proto_goTypes = []any{
 	(*Readiness)(nil),             // 26: llmhost.agent.v1.Readiness
 	(*AwaitReadyRequest)(nil),     // 27: llmhost.agent.v1.AwaitReadyRequest
 	(*ReadyEvent)(nil),            // 28: llmhost.agent.v1.ReadyEvent
-	(*PutModelRequest)(nil),       // 29: llmhost.agent.v1.PutModelRequest
-	(*ModelHeader)(nil),           // 30: llmhost.agent.v1.ModelHeader
-	(*ModelFile)(nil),             // 31: llmhost.agent.v1.ModelFile
-	(*ObserveModelRequest)(nil),   // 32: llmhost.agent.v1.ObserveModelRequest
-	(*ModelState)(nil),            // 33: llmhost.agent.v1.ModelState
-	(*SetModelRequest)(nil),       // 34: llmhost.agent.v1.SetModelRequest
-	(*FetchModelRequest)(nil),     // 35: llmhost.agent.v1.FetchModelRequest
-	(*ModelOrigin)(nil),           // 36: llmhost.agent.v1.ModelOrigin
-	(*VerifyModelRequest)(nil),    // 37: llmhost.agent.v1.VerifyModelRequest
-	(*ModelEvent)(nil),            // 38: llmhost.agent.v1.ModelEvent
-	(*ReadModelRequest)(nil),      // 39: llmhost.agent.v1.ReadModelRequest
-	(*ReadModelResponse)(nil),     // 40: llmhost.agent.v1.ReadModelResponse
-	(*ListModelsRequest)(nil),     // 41: llmhost.agent.v1.ListModelsRequest
-	(*ListedModel)(nil),           // 42: llmhost.agent.v1.ListedModel
-	(*ListModelsResponse)(nil),    // 43: llmhost.agent.v1.ListModelsResponse
-	(*CollectModelsRequest)(nil),  // 44: llmhost.agent.v1.CollectModelsRequest
-	(*CollectedModel)(nil),        // 45: llmhost.agent.v1.CollectedModel
-	(*CollectModelsResponse)(nil), // 46: llmhost.agent.v1.CollectModelsResponse
-	(*PutProgramRequest)(nil),     // 47: llmhost.agent.v1.PutProgramRequest
-	(*ObserveProgramRequest)(nil), // 48: llmhost.agent.v1.ObserveProgramRequest
-	(*ProgramState)(nil),          // 49: llmhost.agent.v1.ProgramState
-	(*PutEngineRequest)(nil),      // 50: llmhost.agent.v1.PutEngineRequest
-	(*EngineHeader)(nil),          // 51: llmhost.agent.v1.EngineHeader
-	(*ObserveEngineRequest)(nil),  // 52: llmhost.agent.v1.ObserveEngineRequest
-	(*EngineState)(nil),           // 53: llmhost.agent.v1.EngineState
-	(*RemoveRequest)(nil),         // 54: llmhost.agent.v1.RemoveRequest
-	(*RemoveResponse)(nil),        // 55: llmhost.agent.v1.RemoveResponse
-	(*DialData)(nil),              // 56: llmhost.agent.v1.DialData
-	nil,                           // 57: llmhost.agent.v1.UnitState.DropInsEntry
-	nil,                           // 58: llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	(*ModelHeader)(nil),           // 29: llmhost.agent.v1.ModelHeader
+	(*ModelFile)(nil),             // 30: llmhost.agent.v1.ModelFile
+	(*ObserveModelRequest)(nil),   // 31: llmhost.agent.v1.ObserveModelRequest
+	(*ModelState)(nil),            // 32: llmhost.agent.v1.ModelState
+	(*SetModelRequest)(nil),       // 33: llmhost.agent.v1.SetModelRequest
+	(*FetchModelRequest)(nil),     // 34: llmhost.agent.v1.FetchModelRequest
+	(*ModelOrigin)(nil),           // 35: llmhost.agent.v1.ModelOrigin
+	(*VerifyModelRequest)(nil),    // 36: llmhost.agent.v1.VerifyModelRequest
+	(*ModelEvent)(nil),            // 37: llmhost.agent.v1.ModelEvent
+	(*ReadModelRequest)(nil),      // 38: llmhost.agent.v1.ReadModelRequest
+	(*ReadModelResponse)(nil),     // 39: llmhost.agent.v1.ReadModelResponse
+	(*ListModelsRequest)(nil),     // 40: llmhost.agent.v1.ListModelsRequest
+	(*ListedModel)(nil),           // 41: llmhost.agent.v1.ListedModel
+	(*ListModelsResponse)(nil),    // 42: llmhost.agent.v1.ListModelsResponse
+	(*CollectModelsRequest)(nil),  // 43: llmhost.agent.v1.CollectModelsRequest
+	(*CollectedModel)(nil),        // 44: llmhost.agent.v1.CollectedModel
+	(*CollectModelsResponse)(nil), // 45: llmhost.agent.v1.CollectModelsResponse
+	(*PutProgramRequest)(nil),     // 46: llmhost.agent.v1.PutProgramRequest
+	(*ObserveProgramRequest)(nil), // 47: llmhost.agent.v1.ObserveProgramRequest
+	(*ProgramState)(nil),          // 48: llmhost.agent.v1.ProgramState
+	(*PutEngineRequest)(nil),      // 49: llmhost.agent.v1.PutEngineRequest
+	(*EngineHeader)(nil),          // 50: llmhost.agent.v1.EngineHeader
+	(*ObserveEngineRequest)(nil),  // 51: llmhost.agent.v1.ObserveEngineRequest
+	(*EngineState)(nil),           // 52: llmhost.agent.v1.EngineState
+	(*RemoveRequest)(nil),         // 53: llmhost.agent.v1.RemoveRequest
+	(*RemoveResponse)(nil),        // 54: llmhost.agent.v1.RemoveResponse
+	(*DialData)(nil),              // 55: llmhost.agent.v1.DialData
+	nil,                           // 56: llmhost.agent.v1.UnitState.DropInsEntry
+	nil,                           // 57: llmhost.agent.v1.PutUnitRequest.DropInsEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	7,  // 0: llmhost.agent.v1.FactsResponse.gpus:type_name -> llmhost.agent.v1.GPU
@@ -4484,90 +4396,87 @@ var file_agent_proto_depIdxs = []int32{
 	11, // 5: llmhost.agent.v1.UserState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 6: llmhost.agent.v1.PutUserRequest.claim:type_name -> llmhost.agent.v1.Claim
 	26, // 7: llmhost.agent.v1.ObserveUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	57, // 8: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
+	56, // 8: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
 	11, // 9: llmhost.agent.v1.UnitState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 10: llmhost.agent.v1.PutUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
-	58, // 11: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	57, // 11: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
 	23, // 12: llmhost.agent.v1.PutUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
 	26, // 13: llmhost.agent.v1.AwaitReadyRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	30, // 14: llmhost.agent.v1.PutModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
-	10, // 15: llmhost.agent.v1.ModelHeader.claim:type_name -> llmhost.agent.v1.Claim
-	31, // 16: llmhost.agent.v1.ModelHeader.files:type_name -> llmhost.agent.v1.ModelFile
-	11, // 17: llmhost.agent.v1.ModelState.owned:type_name -> llmhost.agent.v1.Owned
-	31, // 18: llmhost.agent.v1.ModelState.files:type_name -> llmhost.agent.v1.ModelFile
-	30, // 19: llmhost.agent.v1.SetModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
-	30, // 20: llmhost.agent.v1.FetchModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
-	36, // 21: llmhost.agent.v1.FetchModelRequest.from:type_name -> llmhost.agent.v1.ModelOrigin
-	14, // 22: llmhost.agent.v1.ModelEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
-	33, // 23: llmhost.agent.v1.ModelEvent.state:type_name -> llmhost.agent.v1.ModelState
-	33, // 24: llmhost.agent.v1.ListedModel.state:type_name -> llmhost.agent.v1.ModelState
-	42, // 25: llmhost.agent.v1.ListModelsResponse.models:type_name -> llmhost.agent.v1.ListedModel
-	45, // 26: llmhost.agent.v1.CollectModelsResponse.models:type_name -> llmhost.agent.v1.CollectedModel
-	10, // 27: llmhost.agent.v1.PutProgramRequest.claim:type_name -> llmhost.agent.v1.Claim
-	11, // 28: llmhost.agent.v1.ProgramState.owned:type_name -> llmhost.agent.v1.Owned
-	51, // 29: llmhost.agent.v1.PutEngineRequest.header:type_name -> llmhost.agent.v1.EngineHeader
-	10, // 30: llmhost.agent.v1.EngineHeader.claim:type_name -> llmhost.agent.v1.Claim
-	11, // 31: llmhost.agent.v1.EngineState.owned:type_name -> llmhost.agent.v1.Owned
-	10, // 32: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
-	1,  // 33: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
-	3,  // 34: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
-	5,  // 35: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
-	8,  // 36: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
-	12, // 37: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
-	15, // 38: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
-	17, // 39: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
-	18, // 40: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
-	19, // 41: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
-	21, // 42: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
-	22, // 43: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
-	24, // 44: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
-	27, // 45: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
-	29, // 46: llmhost.agent.v1.Agent.PutModel:input_type -> llmhost.agent.v1.PutModelRequest
-	32, // 47: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
-	34, // 48: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
-	35, // 49: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
-	37, // 50: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
-	39, // 51: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
-	41, // 52: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
-	44, // 53: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
-	47, // 54: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
-	48, // 55: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
-	50, // 56: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
-	52, // 57: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
-	54, // 58: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
-	56, // 59: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
-	2,  // 60: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
-	4,  // 61: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
-	6,  // 62: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
-	9,  // 63: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
-	13, // 64: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
-	16, // 65: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
-	14, // 66: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
-	14, // 67: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
-	20, // 68: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
-	14, // 69: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
-	23, // 70: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
-	25, // 71: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
-	28, // 72: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
-	14, // 73: llmhost.agent.v1.Agent.PutModel:output_type -> llmhost.agent.v1.ChangeResponse
-	33, // 74: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
-	38, // 75: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
-	38, // 76: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
-	38, // 77: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
-	40, // 78: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
-	43, // 79: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
-	46, // 80: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
-	14, // 81: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
-	49, // 82: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
-	14, // 83: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
-	53, // 84: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
-	55, // 85: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
-	56, // 86: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
-	60, // [60:87] is the sub-list for method output_type
-	33, // [33:60] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	10, // 14: llmhost.agent.v1.ModelHeader.claim:type_name -> llmhost.agent.v1.Claim
+	30, // 15: llmhost.agent.v1.ModelHeader.files:type_name -> llmhost.agent.v1.ModelFile
+	11, // 16: llmhost.agent.v1.ModelState.owned:type_name -> llmhost.agent.v1.Owned
+	30, // 17: llmhost.agent.v1.ModelState.files:type_name -> llmhost.agent.v1.ModelFile
+	29, // 18: llmhost.agent.v1.SetModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
+	29, // 19: llmhost.agent.v1.FetchModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
+	35, // 20: llmhost.agent.v1.FetchModelRequest.from:type_name -> llmhost.agent.v1.ModelOrigin
+	14, // 21: llmhost.agent.v1.ModelEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
+	32, // 22: llmhost.agent.v1.ModelEvent.state:type_name -> llmhost.agent.v1.ModelState
+	32, // 23: llmhost.agent.v1.ListedModel.state:type_name -> llmhost.agent.v1.ModelState
+	41, // 24: llmhost.agent.v1.ListModelsResponse.models:type_name -> llmhost.agent.v1.ListedModel
+	44, // 25: llmhost.agent.v1.CollectModelsResponse.models:type_name -> llmhost.agent.v1.CollectedModel
+	10, // 26: llmhost.agent.v1.PutProgramRequest.claim:type_name -> llmhost.agent.v1.Claim
+	11, // 27: llmhost.agent.v1.ProgramState.owned:type_name -> llmhost.agent.v1.Owned
+	50, // 28: llmhost.agent.v1.PutEngineRequest.header:type_name -> llmhost.agent.v1.EngineHeader
+	10, // 29: llmhost.agent.v1.EngineHeader.claim:type_name -> llmhost.agent.v1.Claim
+	11, // 30: llmhost.agent.v1.EngineState.owned:type_name -> llmhost.agent.v1.Owned
+	10, // 31: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
+	1,  // 32: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
+	3,  // 33: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
+	5,  // 34: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
+	8,  // 35: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
+	12, // 36: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
+	15, // 37: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
+	17, // 38: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
+	18, // 39: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
+	19, // 40: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
+	21, // 41: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
+	22, // 42: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
+	24, // 43: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
+	27, // 44: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
+	31, // 45: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
+	33, // 46: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
+	34, // 47: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
+	36, // 48: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
+	38, // 49: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
+	40, // 50: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
+	43, // 51: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
+	46, // 52: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
+	47, // 53: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
+	49, // 54: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
+	51, // 55: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
+	53, // 56: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
+	55, // 57: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
+	2,  // 58: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
+	4,  // 59: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
+	6,  // 60: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
+	9,  // 61: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
+	13, // 62: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
+	16, // 63: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
+	14, // 64: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
+	14, // 65: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
+	20, // 66: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
+	14, // 67: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
+	23, // 68: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
+	25, // 69: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
+	28, // 70: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
+	32, // 71: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
+	37, // 72: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
+	37, // 73: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
+	37, // 74: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
+	39, // 75: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
+	42, // 76: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
+	45, // 77: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
+	14, // 78: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
+	48, // 79: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
+	14, // 80: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
+	52, // 81: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
+	54, // 82: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
+	55, // 83: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
+	58, // [58:84] is the sub-list for method output_type
+	32, // [32:58] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -4575,15 +4484,11 @@ func file_agent_proto_init() {
 	if File_agent_proto != nil {
 		return
 	}
-	file_agent_proto_msgTypes[28].OneofWrappers = []any{
-		(*PutModelRequest_Header)(nil),
-		(*PutModelRequest_Data)(nil),
-	}
-	file_agent_proto_msgTypes[35].OneofWrappers = []any{
+	file_agent_proto_msgTypes[34].OneofWrappers = []any{
 		(*ModelOrigin_Url)(nil),
 		(*ModelOrigin_Path)(nil),
 	}
-	file_agent_proto_msgTypes[49].OneofWrappers = []any{
+	file_agent_proto_msgTypes[48].OneofWrappers = []any{
 		(*PutEngineRequest_Header)(nil),
 		(*PutEngineRequest_Data)(nil),
 	}
@@ -4593,7 +4498,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   58,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -48,7 +48,6 @@ const (
 	Agent_ObserveUnit_FullMethodName    = "/llmhost.agent.v1.Agent/ObserveUnit"
 	Agent_PutUnit_FullMethodName        = "/llmhost.agent.v1.Agent/PutUnit"
 	Agent_AwaitReady_FullMethodName     = "/llmhost.agent.v1.Agent/AwaitReady"
-	Agent_PutModel_FullMethodName       = "/llmhost.agent.v1.Agent/PutModel"
 	Agent_ObserveModel_FullMethodName   = "/llmhost.agent.v1.Agent/ObserveModel"
 	Agent_SetModel_FullMethodName       = "/llmhost.agent.v1.Agent/SetModel"
 	Agent_FetchModel_FullMethodName     = "/llmhost.agent.v1.Agent/FetchModel"
@@ -90,9 +89,6 @@ type AgentClient interface {
 	// of progress now and then, and ends with a final event; a unit that fails or a time-out
 	// is a final event with ready=false and reasons, not an error.
 	AwaitReady(ctx context.Context, in *AwaitReadyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadyEvent], error)
-	// PutModel receives a model file: the first message holds the header, the others data.
-	// The file has its final name only after its SHA-256 was checked and it is on the disk.
-	PutModel(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutModelRequest, ChangeResponse], error)
 	ObserveModel(ctx context.Context, in *ObserveModelRequest, opts ...grpc.CallOption) (*ModelState, error)
 	// SetModel makes a model of bytes that the host already has: those at the path itself (only
 	// the attributes are set; with claim.adopt, a file that somebody else has put there is taken
@@ -274,19 +270,6 @@ func (c *agentClient) AwaitReady(ctx context.Context, in *AwaitReadyRequest, opt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Agent_AwaitReadyClient = grpc.ServerStreamingClient[ReadyEvent]
 
-func (c *agentClient) PutModel(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutModelRequest, ChangeResponse], error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[1], Agent_PutModel_FullMethodName, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	x := &grpc.GenericClientStream[PutModelRequest, ChangeResponse]{ClientStream: stream}
-	return x, nil
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Agent_PutModelClient = grpc.ClientStreamingClient[PutModelRequest, ChangeResponse]
-
 func (c *agentClient) ObserveModel(ctx context.Context, in *ObserveModelRequest, opts ...grpc.CallOption) (*ModelState, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ModelState)
@@ -299,7 +282,7 @@ func (c *agentClient) ObserveModel(ctx context.Context, in *ObserveModelRequest,
 
 func (c *agentClient) SetModel(ctx context.Context, in *SetModelRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ModelEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[2], Agent_SetModel_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[1], Agent_SetModel_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -318,7 +301,7 @@ type Agent_SetModelClient = grpc.ServerStreamingClient[ModelEvent]
 
 func (c *agentClient) FetchModel(ctx context.Context, in *FetchModelRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ModelEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[3], Agent_FetchModel_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[2], Agent_FetchModel_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -337,7 +320,7 @@ type Agent_FetchModelClient = grpc.ServerStreamingClient[ModelEvent]
 
 func (c *agentClient) VerifyModel(ctx context.Context, in *VerifyModelRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ModelEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[4], Agent_VerifyModel_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[3], Agent_VerifyModel_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -356,7 +339,7 @@ type Agent_VerifyModelClient = grpc.ServerStreamingClient[ModelEvent]
 
 func (c *agentClient) ReadModel(ctx context.Context, in *ReadModelRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadModelResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[5], Agent_ReadModel_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[4], Agent_ReadModel_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -415,7 +398,7 @@ func (c *agentClient) ObserveProgram(ctx context.Context, in *ObserveProgramRequ
 
 func (c *agentClient) PutEngine(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutEngineRequest, ChangeResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[6], Agent_PutEngine_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[5], Agent_PutEngine_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -448,7 +431,7 @@ func (c *agentClient) Remove(ctx context.Context, in *RemoveRequest, opts ...grp
 
 func (c *agentClient) Dial(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DialData, DialData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[7], Agent_Dial_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[6], Agent_Dial_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -485,9 +468,6 @@ type AgentServer interface {
 	// of progress now and then, and ends with a final event; a unit that fails or a time-out
 	// is a final event with ready=false and reasons, not an error.
 	AwaitReady(*AwaitReadyRequest, grpc.ServerStreamingServer[ReadyEvent]) error
-	// PutModel receives a model file: the first message holds the header, the others data.
-	// The file has its final name only after its SHA-256 was checked and it is on the disk.
-	PutModel(grpc.ClientStreamingServer[PutModelRequest, ChangeResponse]) error
 	ObserveModel(context.Context, *ObserveModelRequest) (*ModelState, error)
 	// SetModel makes a model of bytes that the host already has: those at the path itself (only
 	// the attributes are set; with claim.adopt, a file that somebody else has put there is taken
@@ -568,9 +548,6 @@ func (UnimplementedAgentServer) PutUnit(context.Context, *PutUnitRequest) (*PutU
 }
 func (UnimplementedAgentServer) AwaitReady(*AwaitReadyRequest, grpc.ServerStreamingServer[ReadyEvent]) error {
 	return status.Error(codes.Unimplemented, "method AwaitReady not implemented")
-}
-func (UnimplementedAgentServer) PutModel(grpc.ClientStreamingServer[PutModelRequest, ChangeResponse]) error {
-	return status.Error(codes.Unimplemented, "method PutModel not implemented")
 }
 func (UnimplementedAgentServer) ObserveModel(context.Context, *ObserveModelRequest) (*ModelState, error) {
 	return nil, status.Error(codes.Unimplemented, "method ObserveModel not implemented")
@@ -859,13 +836,6 @@ func _Agent_AwaitReady_Handler(srv interface{}, stream grpc.ServerStream) error 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Agent_AwaitReadyServer = grpc.ServerStreamingServer[ReadyEvent]
 
-func _Agent_PutModel_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(AgentServer).PutModel(&grpc.GenericServerStream[PutModelRequest, ChangeResponse]{ServerStream: stream})
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Agent_PutModelServer = grpc.ClientStreamingServer[PutModelRequest, ChangeResponse]
-
 func _Agent_ObserveModel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ObserveModelRequest)
 	if err := dec(in); err != nil {
@@ -1139,11 +1109,6 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "AwaitReady",
 			Handler:       _Agent_AwaitReady_Handler,
 			ServerStreams: true,
-		},
-		{
-			StreamName:    "PutModel",
-			Handler:       _Agent_PutModel_Handler,
-			ClientStreams: true,
 		},
 		{
 			StreamName:    "SetModel",
