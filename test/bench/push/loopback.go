@@ -86,6 +86,8 @@ type bench struct {
 	size  uint64
 	pin   string
 	self  string
+
+	goCache, goPath string
 }
 
 func newBench(ctx context.Context, o *options, work string, size uint64) (*bench, error) {
@@ -99,6 +101,9 @@ func newBench(ctx context.Context, o *options, work string, size uint64) (*bench
 			return nil, err
 		}
 	}
+	if err := b.findGo(); err != nil {
+		return nil, err
+	}
 	// What llmhost keeps on a host is in this folder too.
 	b.sshd, err = lab.StartSSHD(ctx, filepath.Join(work, "sshd"), lab.SSHDOptions{Config: []string{"SetEnv HOME=" + filepath.Join(work, "home")}})
 	if err != nil {
@@ -109,6 +114,15 @@ func newBench(ctx context.Context, o *options, work string, size uint64) (*bench
 }
 
 func (b *bench) close() { b.sshd.Stop() }
+
+func (b *bench) findGo() error {
+	out, err := exec.Command("go", "env", "GOCACHE", "GOPATH").Output()
+	if err != nil {
+		return fmt.Errorf("go env: %w", err)
+	}
+	b.goCache, b.goPath, _ = strings.Cut(strings.TrimSpace(string(out)), "\n")
+	return nil
+}
 
 func loopback(ctx context.Context, o *options, work string) (tables []*sizeTable, err error) {
 	var free unix.Statfs_t
@@ -183,7 +197,7 @@ func (b *bench) target() string { return filepath.Join(b.there, filepath.Base(b.
 
 // clear empties the host's folder, and forgets the digests that were remembered here.
 func (b *bench) clear() error {
-	for _, dir := range []string{b.there, filepath.Join(b.work, "config", "cache")} {
+	for _, dir := range []string{b.there, filepath.Join(b.work, "config", "cache", "llmhost", "digests")} {
 		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}
@@ -197,7 +211,8 @@ func (b *bench) push(host place, file string, more ...string) command {
 	url := fmt.Sprintf("ssh://%s@%s:%d%s/", host.user, host.address, host.port, b.there)
 	return command{
 		args: append([]string{b.bin, "model", "push", file, url, "--identity", host.key, "--known-hosts", host.known}, more...),
-		env:  []string{"HOME=" + config, "XDG_CACHE_HOME=" + filepath.Join(config, "cache"), "XDG_CONFIG_HOME=" + config, "SSH_AUTH_SOCK=", "NO_COLOR=1"},
+		// Where Go keeps what it has compiled doesn't move: an llmhost of a checkout builds its agent.
+		env: []string{"GOCACHE=" + b.goCache, "GOPATH=" + b.goPath, "HOME=" + config, "XDG_CACHE_HOME=" + filepath.Join(config, "cache"), "XDG_CONFIG_HOME=" + config, "SSH_AUTH_SOCK=", "NO_COLOR=1"},
 	}
 }
 

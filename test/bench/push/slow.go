@@ -95,6 +95,9 @@ func slowWay(ctx context.Context, o *options, work, way string) (took []float64,
 			return nil, err
 		}
 	}
+	if err := b.findGo(); err != nil {
+		return nil, err
+	}
 	l, err := newLink(ctx, way, o.seed)
 	if err != nil {
 		return nil, err
