@@ -62,6 +62,7 @@ type deltaRow struct {
 	Change  string  `json:"change"`
 	Way     string  `json:"way"`
 	Seconds float64 `json:"seconds"`
+	CPU     float64 `json:"cpu"`  // seconds, at both ends
 	Sent    float64 `json:"sent"` // on the wire to the host, part of the size
 }
 
@@ -399,7 +400,7 @@ func (b *bench) deltas(ctx context.Context) (rows []*deltaRow, err error) {
 			if err := sameContent(b.model, b.target()); err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", way.name, c.name, err)
 			}
-			rows = append(rows, &deltaRow{Change: c.name, Way: way.name, Seconds: s.Seconds, Sent: float64(w.up.Load()) / float64(b.size)})
+			rows = append(rows, &deltaRow{Change: c.name, Way: way.name, Seconds: s.Seconds, CPU: s.ClientCPU + s.HostCPU, Sent: float64(w.up.Load()) / float64(b.size)})
 		}
 	}
 	return rows, nil
@@ -453,7 +454,7 @@ func (t *sizeTable) targets() []target {
 		{"unchanged push" + of, t.Twice.Seconds, 0.5, false, " s"},
 		{"unchanged push, reads of the model's files" + of, float64(t.Twice.Reads), 0, false, ""},
 		{"after a cut, re-sent" + of, float64(t.Cut.Resent) / (1 << 20), 32, false, " MiB"},
-		{"memory here" + of, pinned.ClientMB, 100, false, " MB"},
+		{"memory here, without pages of the program's file" + of, pinned.OwnMB, 100, false, " MB"},
 		{"memory of the agent" + of, pinned.AgentMB, 100, false, " MB"},
 	}
 	for _, d := range t.Deltas {
@@ -466,7 +467,7 @@ func (t *sizeTable) targets() []target {
 
 func (t *sizeTable) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s of random bytes, runs: %d (median)\n\n", humanize.Bytes(t.Size), len(t.Ways[0].Samples))
-	fmt.Fprintln(w, "| way | s | MB/s | × raw | CPU s/GB here | CPU s/GB host | MB here | MB agent |\n|---|--:|--:|--:|--:|--:|--:|--:|")
+	fmt.Fprintln(w, "| way | s | MB/s | × raw | CPU s/GB here | CPU s/GB host | MB here (without program) | MB agent |\n|---|--:|--:|--:|--:|--:|--:|--:|")
 	raw, gb := t.by(wayRaw).Seconds, float64(t.Size)/1e9
 	for _, way := range t.Ways {
 		s := way.median()
@@ -474,14 +475,14 @@ func (t *sizeTable) print(w io.Writer) {
 		if s.AgentMB > 0 {
 			agent = fmt.Sprintf("%.0f", s.AgentMB)
 		}
-		fmt.Fprintf(w, "| %s | %.2f | %.0f | %.2f | %.2f | %.2f | %.0f | %s |\n", way.Name, s.Seconds, 1e3*gb/s.Seconds, raw/s.Seconds,
-			s.ClientCPU/gb, s.HostCPU/gb, s.ClientMB, agent)
+		fmt.Fprintf(w, "| %s | %.2f | %.0f | %.2f | %.2f | %.2f | %.0f (%.0f) | %s |\n", way.Name, s.Seconds, 1e3*gb/s.Seconds, raw/s.Seconds,
+			s.ClientCPU/gb, s.HostCPU/gb, s.ClientMB, s.OwnMB, agent)
 	}
 	fmt.Fprintf(w, "\nUnchanged: %.2f s; the model's files were read %d times at both ends together.\n", t.Twice.Seconds, t.Twice.Reads)
 	fmt.Fprintf(w, "Cut after %.0f %%: %.1f MiB sent again.\n\n", 100*t.Cut.At, float64(t.Cut.Resent)/(1<<20))
-	fmt.Fprintln(w, "| change | way | sent | s |\n|---|---|--:|--:|")
+	fmt.Fprintln(w, "| change | way | sent | s | CPU s, both ends |\n|---|---|--:|--:|--:|")
 	for _, d := range t.Deltas {
-		fmt.Fprintf(w, "| %s | %s | %.2f %% | %.2f |\n", d.Change, d.Way, 100*d.Sent, d.Seconds)
+		fmt.Fprintf(w, "| %s | %s | %.2f %% | %.2f | %.2f |\n", d.Change, d.Way, 100*d.Sent, d.Seconds, d.CPU)
 	}
 }
 

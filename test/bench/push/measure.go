@@ -20,7 +20,8 @@ type sample struct {
 	ClientCPU float64 `json:"clientCPU"` // seconds, of the process and of what it waited for
 	HostCPU   float64 `json:"hostCPU"`   // seconds, of sshd's sessions and of what they ran
 	ClientMB  float64 `json:"clientMB"`  // most memory that was resident
-	AgentMB   float64 `json:"agentMB"`   // of one agent; 0 when there was none
+	OwnMB     float64 `json:"ownMB"`     // of it, what isn't pages of the program's file
+	AgentMB   float64 `json:"agentMB"`   // resident, of one agent; 0 when there was none
 	Output    []byte  `json:"-"`
 }
 
@@ -69,10 +70,11 @@ func watch(ended <-chan struct{}, client, sshd int) (s sample) {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		s.ClientMB = max(s.ClientMB, peakMB(client))
+		s.ClientMB = max(s.ClientMB, statusMB(client, "VmHWM"))
+		s.OwnMB = max(s.OwnMB, statusMB(client, "RssAnon"))
 		for _, pid := range descendants(sshd) {
 			if program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && strings.Contains(filepath.Base(program), "llmhost-agent") {
-				s.AgentMB = max(s.AgentMB, peakMB(pid))
+				s.AgentMB = max(s.AgentMB, statusMB(pid, "VmHWM"))
 			}
 		}
 		select {
@@ -83,13 +85,14 @@ func watch(ended <-chan struct{}, client, sshd int) (s sample) {
 	}
 }
 
-// peakMB is the most memory that a process has had resident, in MB.
-func peakMB(pid int) float64 {
+// statusMB is a size of proc_pid_status(5), in MB. VmHWM is the most memory that a process has
+// had resident.
+func statusMB(pid int, size string) float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	_, rest, _ := strings.Cut(string(status), "\n"+size+":")
 	var kib float64
 	fmt.Sscan(rest, &kib)
 	return kib * 1024 / 1e6
