@@ -1,0 +1,202 @@
+package e2e
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/llmhost/llmhost/internal/testmodel"
+)
+
+// disk mounts a small ext4 on the host, whose image is a file there: what is written into that
+// file reaches the models behind the file system's back, as a bad disk or a stranger's boot stick
+// would.
+type disk struct {
+	t     *testing.T
+	image string
+	mount string
+}
+
+func newDisk(t *testing.T, name string, options ...string) *disk {
+	t.Helper()
+	image := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, 16<<20); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mkfs.ext4", append(append([]string{"-q"}, options...), image)...).CombinedOutput(); err != nil {
+		t.Fatalf("mkfs.ext4: %v\n%s", err, out)
+	}
+	f, err := os.Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err := io.Copy(z, f); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d := &disk{t: t, image: "/root/" + name + ".img", mount: "/mnt/" + name}
+	on(t, fmt.Sprintf("echo %s | base64 -d | gunzip > %s && mkdir -p %s && mount -o loop %[2]s %[3]s",
+		base64.StdEncoding.EncodeToString(packed.Bytes()), d.image, d.mount))
+	t.Cleanup(func() { on(t, fmt.Sprintf("umount %s && rmdir %[1]s && rm %s", d.mount, d.image)) })
+	return d
+}
+
+// models is the folder that a host file names.
+func (d *disk) models() string { return d.mount + "/models" }
+
+func (d *disk) block() string {
+	return fmt.Sprintf("\n  models {\n    path         = %q\n    verify_every = \"1h\"\n  }", d.models())
+}
+
+// flip changes a byte of the only model in the image. Nothing in the file system changes, and so
+// none of the model's times.
+func (d *disk) flip() {
+	d.t.Helper()
+	on(d.t, fmt.Sprintf(`sync
+at=$(grep -abo GGUF %s | head -n 1 | cut -d: -f1)
+printf X | dd of=%[1]s bs=1 seek=$((at + 4096)) conv=notrunc status=none
+sync; echo 3 > /proc/sys/vm/drop_caches`, d.image))
+}
+
+// property returns one of systemd's properties of a unit.
+func property(t *testing.T, unit, name string) string {
+	t.Helper()
+	return on(t, fmt.Sprintf("systemctl show -p %s --value %s", name, unit))
+}
+
+const verifyUnit = "llmhost-verify.service"
+
+// A byte that changes on the disk leaves no trace but the byte. The host finds it by itself, says
+// so in every way, starts nothing with it, and the next deployment repairs it.
+func TestAByteThatChangesOnTheDiskIsFoundAndRefused(t *testing.T) {
+	d := newDisk(t, "plain")
+	p := newProject(t)
+	p.host("watch", d.block()+modelServer("watched"))
+	p.up("watch")
+	p.destroyAtEnd("watch")
+	file := d.models() + "/tiny.gguf"
+	const unit = "llmhost-watched.service"
+
+	on(t, "systemctl start "+verifyUnit)
+	if metrics := on(t, "cat /var/lib/llmhost/metrics/models.prom"); !strings.Contains(metrics, `llmhost_model_verified{model="tiny"} 1`) {
+		t.Errorf("the metrics of a good model:\n%s", metrics)
+	}
+	if state := property(t, "llmhost-verify.timer", "ActiveState"); state != "active" {
+		t.Errorf("the timer is %s", state)
+	}
+	p.noDrift("watch")
+
+	on(t, "systemctl stop "+unit) // it holds the model's pages in memory
+	before := on(t, "stat -c '%i %s %y %z' "+file)
+	d.flip()
+	if after := on(t, "stat -c '%i %s %y %z' "+file); after != before {
+		t.Fatalf("the test has left a trace: %s, before: %s", after, before)
+	}
+	if out, err := tryOn("systemctl start " + verifyUnit); err == nil {
+		t.Fatalf("the verification has passed:\n%s\n%s", out, on(t, "journalctl -o cat -u "+verifyUnit))
+	}
+	if state := property(t, verifyUnit, "ActiveState"); state != "failed" {
+		t.Errorf("the unit of the verification is %s", state)
+	}
+	if metrics := on(t, "cat /var/lib/llmhost/metrics/models.prom"); !strings.Contains(metrics, `llmhost_model_verified{model="tiny"} 0`) {
+		t.Errorf("the metrics of a bad model:\n%s", metrics)
+	}
+	found := p.drift("watch")
+	for _, want := range []tampering{
+		{"the model", "", "Model", file, "verified"},
+		{"the failed unit", "", "SystemdUnit", verifyUnit, "state"},
+	} {
+		if !reported(found, want) {
+			t.Errorf("%s is not reported: %+v", want.what, found)
+		}
+	}
+	if out, err := tryOn("systemctl start " + unit); err == nil {
+		t.Errorf("the server was started with it: %s", out)
+	}
+	why := on(t, "journalctl -o cat -u llmhost-check@watched.service")
+	if !strings.Contains(why, "model tiny: "+file) || !strings.Contains(why, "llmhost up --refresh") {
+		t.Errorf("the journal doesn't say why:\n%s", why)
+	}
+	// A deployment that touches the server, and doesn't look at the model, says it too.
+	p.write("hosts/watch.hcl", strings.Replace(p.hostfile("watch"), "context = 1024", "context = 2048", 1))
+	if r := p.run("up", "-s", "watch", "--yes", "--skip-preview", "--non-interactive"); r.code == 0 || !strings.Contains(r.all(), "model tiny: "+file) {
+		t.Errorf("an up without a refresh ended with %d and doesn't name the model:\n%s", r.code, r.all())
+	}
+
+	p.up("watch", "--refresh")
+	p.noDrift("watch")
+	if answer := p.must("ask", "-s", "watch", "Are you well?"); strings.TrimSpace(answer.stdout) != testmodel.DefaultReply {
+		t.Errorf("after the repair the model answers %q", answer.stdout)
+	}
+	on(t, "systemctl start "+verifyUnit)
+}
+
+// Where the file system can, the kernel protects a model: nobody can write into it, and what a
+// disk has changed can't be read.
+func TestAProtectedModelCannotBeTamperedWith(t *testing.T) {
+	d := newDisk(t, "verity", "-O", "verity", "-b", "4096")
+	p := newProject(t)
+	p.host("verity", d.block()+modelServer("sealed"))
+	p.up("verity")
+	p.destroyAtEnd("verity")
+	file := d.models() + "/tiny.gguf"
+
+	if out, err := tryOn("printf X | dd of=" + file + " bs=1 seek=4096 conv=notrunc"); err == nil {
+		t.Errorf("root could write into it: %s", out)
+	}
+	on(t, "systemctl restart llmhost-sealed.service")
+	if said := on(t, "journalctl -o cat -u llmhost-check@sealed.service"); !strings.Contains(said, "fs-verity protects it") {
+		t.Errorf("the check at the start doesn't rely on it:\n%s", said)
+	}
+	p.noDrift("verity")
+
+	on(t, "systemctl stop llmhost-sealed.service")
+	d.flip()
+	if out, err := tryOn("systemctl start " + verifyUnit); err == nil {
+		t.Errorf("the verification has passed: %s", out)
+	}
+	if out, err := tryOn("systemctl start llmhost-sealed.service"); err == nil {
+		t.Errorf("the server was started with it: %s", out)
+	}
+	p.up("verity", "--refresh")
+	if answer := p.must("ask", "-s", "verity", "Are you well?"); strings.TrimSpace(answer.stdout) != testmodel.DefaultReply {
+		t.Errorf("after the repair the model answers %q", answer.stdout)
+	}
+}
+
+// A model that its server's user may not read is refused before the server starts, with a line
+// that says so.
+func TestAModelThatCannotBeReadIsRefused(t *testing.T) {
+	p := newProject(t)
+	p.host("unread", modelServer("blind"))
+	p.up("unread")
+	p.destroyAtEnd("unread")
+
+	on(t, "chmod 0600 /srv/models/tiny.gguf")
+	if out, err := tryOn("systemctl restart llmhost-blind.service"); err == nil {
+		t.Fatalf("the server was started with a model that it may not read: %s", out)
+	}
+	why := on(t, "journalctl -o cat -u llmhost-blind.service")
+	if !strings.Contains(why, "may not read /models/tiny.gguf") || !strings.Contains(why, "llm-models") {
+		t.Errorf("the journal doesn't say why:\n%s", why)
+	}
+	p.up("unread", "--refresh")
+	if answer := p.must("ask", "-s", "unread", "Are you well?"); strings.TrimSpace(answer.stdout) != testmodel.DefaultReply {
+		t.Errorf("after the repair the model answers %q", answer.stdout)
+	}
+}
