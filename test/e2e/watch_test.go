@@ -1,12 +1,7 @@
 package e2e
 
 import (
-	"bytes"
-	"compress/gzip"
-	"encoding/base64"
 	"fmt"
-	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -27,31 +22,13 @@ type disk struct {
 func newDisk(t *testing.T, name string, options ...string) *disk {
 	t.Helper()
 	image := filepath.Join(t.TempDir(), "image")
-	if err := os.WriteFile(image, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(image, 16<<20); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("mkfs.ext4", append(append([]string{"-q"}, options...), image)...).CombinedOutput(); err != nil {
-		t.Fatalf("mkfs.ext4: %v\n%s", err, out)
-	}
-	f, err := os.Open(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	if _, err := io.Copy(z, f); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
+	make := exec.Command("sh", append([]string{"-c", `PATH=$PATH:/usr/sbin:/sbin exec mke2fs -q -t ext4 "$@"`, "sh"}, append(options, image, "16M")...)...)
+	if out, err := make.CombinedOutput(); err != nil {
+		t.Fatalf("mke2fs, of e2fsprogs: %v\n%s", err, out)
 	}
 	d := &disk{t: t, image: "/root/" + name + ".img", mount: "/mnt/" + name}
-	on(t, fmt.Sprintf("echo %s | base64 -d | gunzip > %s && mkdir -p %s && mount -o loop %[2]s %[3]s",
-		base64.StdEncoding.EncodeToString(packed.Bytes()), d.image, d.mount))
+	toVM(t, image, d.image)
+	on(t, fmt.Sprintf("mkdir -p %s && mount -o loop %s %[1]s", d.mount, d.image))
 	t.Cleanup(func() { on(t, fmt.Sprintf("umount %s && rmdir %[1]s && rm %s", d.mount, d.image)) })
 	return d
 }
