@@ -46,7 +46,9 @@ func newModelAddCmd() *cobra.Command {
 			"seconds; otherwise the bytes are read once. Behind the digest it is written where it is from: compare\n" +
 			"it with what the publisher says, since a deployment trusts it. A private hub wants HF_TOKEN.\n\n" +
 			"The model's headers are checked: a truncated file, or a format that runs code when it is loaded, is\n" +
-			"refused.",
+			"refused.\n\n" +
+			"The exit code is 0, 2 if --sha256 says another digest, 8 if you interrupt it, and 1 for every other\n" +
+			"failure. Nothing is written then.",
 		Example: "  llmhost model add ~/models/qwen3-4b-q4_k_m.gguf -s desktop\n" +
 			"  llmhost model add hf://ORG/REPO/model-Q4_K_M.gguf --companion mmproj=hf://ORG/REPO/mmproj-F16.gguf\n" +
 			"  llmhost model add host:/data/old.gguf --name old --dry-run",
@@ -60,6 +62,9 @@ func newModelAddCmd() *cobra.Command {
 			ctx, stop := untilInterrupted(cmd)
 			defer stop()
 			added, err := c.add(ctx, cmd, args[0])
+			if ctx.Err() != nil {
+				return interrupted("nothing was written")
+			}
 			if err != nil {
 				return err
 			}
@@ -125,6 +130,10 @@ func (c *modelAdd) add(ctx context.Context, cmd *cobra.Command, typed string) (*
 	if err != nil {
 		return nil, err
 	}
+	expected, err := digestFlag(c.sha256)
+	if err != nil {
+		return nil, err
+	}
 	look := newLooker(cmd, h)
 	defer look.close()
 	s, err := c.parse(ctx, look, typed)
@@ -142,7 +151,6 @@ func (c *modelAdd) add(ctx context.Context, cmd *cobra.Command, typed string) (*
 		c.allowPickle = c.allowPickle || m.AllowPickle
 	}
 	result.served = slices.ContainsFunc(h.Servers, func(s hostfile.Server) bool { return s.Model == result.Name })
-	expected := strings.ToLower(c.sha256)
 	if result.Model, err = c.inspect(ctx, look, s, header.Model, expected); err != nil {
 		var several *severalError
 		if errors.As(err, &several) {
@@ -154,7 +162,8 @@ func (c *modelAdd) add(ctx context.Context, cmd *cobra.Command, typed string) (*
 		result.Projectors = look.projectors(ctx, s, typed)
 	}
 	if expected != "" && expected != result.Model.SHA256 {
-		return nil, fmt.Errorf("%s has the SHA-256 %s (%s), and you expect %s: it is another file", s.Text, result.Model.SHA256, result.Model.Origin, expected)
+		return nil, errWrongDigest("%s has the SHA-256 %s (%s), and --sha256 says %s: it is another model, and nothing was written",
+			s.Text, result.Model.SHA256, result.Model.Origin, expected)
 	}
 	for _, companion := range companions {
 		part, err := c.addCompanion(ctx, look, companion)

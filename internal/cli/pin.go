@@ -36,7 +36,7 @@ func newPinCmd() *cobra.Command {
 			"a digest, the bytes are read through. A companion's name is MODEL/NAME.\n\n" +
 			"Pin a file only after you have compared it with what its publisher says: a deployment trusts the digest.\n\n" +
 			"With --json the result is an array of {kind, name, source, old, new, changed}.\n\n" +
-			"The exit code is 0, with --check 2 if a digest differs, and 1 if it could not tell.",
+			"The exit code is 0, with --check 2 if a digest differs, 1 if it could not tell, and 8 if you interrupt it.",
 		Example: "  llmhost pin -s desktop\n  llmhost pin -s desktop model qwen3-4b\n  llmhost pin -s desktop --check",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := hostFile(stack)
@@ -46,6 +46,9 @@ func newPinCmd() *cobra.Command {
 			ctx, stop := untilInterrupted(cmd)
 			defer stop()
 			entries, err := digests(ctx, cmd, file, args)
+			if ctx.Err() != nil {
+				return interrupted("nothing was written")
+			}
 			if err != nil {
 				return err
 			}

@@ -137,7 +137,7 @@ type Signature struct {
 	Place
 
 	Key  string // absolute path of the local public key
-	File string // absolute path of the local signature; empty: the one that stands beside the model
+	File string // absolute path of the local signature; empty: the one beside the source, which is local then
 }
 
 // Companion is a further file that a server loads with a model.

@@ -136,6 +136,9 @@ func (d *decoder) checkModels(h *Host) {
 		if _, written := m.Attributes["download"]; written && m.Source.Kind != "" && m.Source.Kind != modelfile.HTTPS && m.Source.Kind != modelfile.Hub {
 			d.errorAt(m.At("download"), fmt.Sprintf("download of model %q has no meaning", m.Name), "Its source is neither https:// nor hf://, so nothing is downloaded. Remove it.")
 		}
+		if s := m.Signature; s != nil && s.File == "" && m.Source.Kind != "" && m.Source.Kind != modelfile.Local {
+			d.errorAt(s.Range, fmt.Sprintf("signature of model %q has no file", m.Name), "Only beside a local source it is found by itself. Get the signature and name it: file = %q.", "~/signatures/"+m.Name+".sig")
+		}
 		if m.Source.Kind != "" && m.Name != "" {
 			places = append(places, modelPlace{fmt.Sprintf("model %q", m.Name), m.Name, h.ModelFile(m), m.Source.Folder, m.At("source")})
 		}

@@ -84,7 +84,7 @@ var schema = labelled("NAME", hostName, "the file's base name, which is also the
 					attr("key", localPath, func(s *Signature) *string { return &s.Key },
 						"The public key of whoever signs.", required),
 					attr("file", localPath, func(s *Signature) *string { return &s.File },
-						"The signature.", otherwise("the one beside the source")),
+						"The signature, as `llmhost model sign` and others write it.", otherwise("`SOURCE.sig` beside a local source; required for others")),
 				),
 				labelled("NAME", companionName, "on the host it is the file `MODEL.NAME.gguf`", func(c *Companion) *string { return &c.Name },
 					many("companion", func(m *Model) *[]Companion { return &m.Companions },
