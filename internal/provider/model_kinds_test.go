@@ -2,6 +2,7 @@ package provider_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/provider"
+	"github.com/llmhost/llmhost/internal/remote"
 	"github.com/llmhost/llmhost/internal/signing"
 	"github.com/llmhost/llmhost/internal/source"
 	"github.com/llmhost/llmhost/internal/source/fakehub"
@@ -129,7 +132,7 @@ func TestWhatIsNoModelIsRefused(t *testing.T) {
 	if err := os.WriteFile(source, []byte("<html>Sign in</html>"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	newStack(t, realHost(t)).refused(modelInputs(t, path, source, sumOf(t, source)), "neither GGUF nor safetensors")
+	newStack(t, realHost(t)).refused(modelInputs(t, path, source, sumOf(t, source)), "is a web page")
 }
 
 func TestSignedModel(t *testing.T) {
@@ -325,6 +328,36 @@ func TestModelFromAHub(t *testing.T) {
 	}
 }
 
+// A model comes from another host through this machine, in the name of the user's own ssh.
+func TestModelFromAnotherHost(t *testing.T) {
+	theirs, path := filepath.Join(t.TempDir(), "tiny"), filepath.Join(t.TempDir(), "tiny")
+	folder, digest := shardedModel(t)
+	other := realHost(t)
+	newStack(t, other).mustUp("Model", "a", folderInputs(t, theirs, folder, digest), "create")
+
+	host := realHost(t)
+	var asked remote.Target
+	s := newStackWith(t, func(_ context.Context, to remote.Target) (provider.Host, error) {
+		if to.Address == "host.test" {
+			return host, nil
+		}
+		asked = to
+		return other, nil
+	})
+	in := folderInputs(t, path, "ssh://me@other.test:2222"+theirs, digest)
+	s.mustUp("Model", "a", in, "create")
+	if got := folderDigest(t, path); got != digest {
+		t.Errorf("the host has the folder %s, want %s", got, digest)
+	}
+	if want := (remote.Target{Address: "other.test", Port: 2222, User: "me"}); asked != want {
+		t.Errorf("it was asked for at %+v, want %+v", asked, want)
+	}
+	s.destroy("a")
+	if got := folderDigest(t, theirs); got != digest {
+		t.Errorf("the other host has the folder %s, want %s", got, digest)
+	}
+}
+
 // What the host has fetched and is no model doesn't stay there.
 func TestFetchedNonsenseIsRemoved(t *testing.T) {
 	const page = "this is no model"
@@ -338,7 +371,7 @@ func TestFetchedNonsenseIsRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newStack(t, realHost(t))
-	s.refused(modelInputs(t, path, server.URL+"/a.gguf", sumOf(t, local)), "neither GGUF nor safetensors")
+	s.refused(modelInputs(t, path, server.URL+"/a.gguf", sumOf(t, local)), "no GGUF file")
 	if saved := s.states["a"]; saved != nil {
 		t.Errorf("the state has %v", saved)
 	}

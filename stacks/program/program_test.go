@@ -101,6 +101,39 @@ func TestEveryFaultOfTheHostFileIsInTheError(t *testing.T) {
 	}
 }
 
+// The token of private models is a secret all the way, or it is refused.
+func TestModelTokenIsASecret(t *testing.T) {
+	root := project(t, map[string]string{"den.hcl": `host "den" {
+		local {}
+		model "m" {
+			source = "hf://org/m@0123456789abcdef0123456789abcdef01234567/m.gguf"
+			sha256 = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+		}
+	}`})
+	t.Setenv("PULUMI_CONFIG", `{"llmhost:modelToken": "hf_private"}`)
+	_, err := render.Program(Run, root, "llmhost", "den")
+	if err == nil || !strings.Contains(err.Error(), "--secret") || strings.Contains(err.Error(), "hf_private") {
+		t.Errorf("a token in clear: %v", err)
+	}
+	t.Setenv("PULUMI_CONFIG_SECRET_KEYS", `["llmhost:modelToken"]`)
+	resources, err := render.Program(Run, root, "llmhost", "den")
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := false
+	for _, r := range resources {
+		if token, ok := r.Inputs["token"]; ok {
+			given = true
+			if !token.IsSecret() || token.SecretValue().Element.StringValue() != "hf_private" {
+				t.Errorf("%s %s has the token %v", r.Type, r.Name, token)
+			}
+		}
+	}
+	if !given {
+		t.Error("no resource has the token")
+	}
+}
+
 func TestErrorsSayWhatToDo(t *testing.T) {
 	for name, test := range map[string]struct {
 		root, want string
