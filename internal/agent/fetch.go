@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -132,7 +131,7 @@ func openOrigins(ctx context.Context, files []*agentpb.ModelFile, from []*agentp
 		file, part := transfer.File{Name: f.GetName(), Size: f.GetSize(), SHA256: f.GetSha256()}, originFile{path: from[i].GetPath()}
 		if part.path == "" {
 			part.web = len(addresses)
-			addresses = append(addresses, source.Address{Name: f.GetName(), URL: from[i].GetUrl(), Token: from[i].GetToken()})
+			addresses = append(addresses, source.Address{Name: f.GetName(), URL: from[i].GetUrl(), Token: from[i].GetToken(), Size: f.GetSize()})
 		} else {
 			in, is, err := openHostFile(part.path)
 			if err != nil {
@@ -152,15 +151,9 @@ func openOrigins(ctx context.Context, files []*agentpb.ModelFile, from []*agentp
 		return nil, err
 	}
 	for i, part := range s.parts {
-		if part.path != "" {
-			continue
+		if part.path == "" {
+			s.files[i].Size = s.web.Files()[part.web].Size
 		}
-		is, promised := s.web.Files()[part.web], files[i].GetSize()
-		if promised != 0 && is.Size != promised {
-			s.Close()
-			return nil, fault.New(agentpb.Reason_FETCH_FAILED, "%s has %d bytes where it is fetched from, and %d were promised", cmp.Or(is.Name, "the model"), is.Size, promised)
-		}
-		s.files[i].Size = is.Size
 	}
 	return s, nil
 }

@@ -236,7 +236,7 @@ func TestFetchFails(t *testing.T) {
 		"other bytes": {reason: agentpb.Reason_DIGEST_MISMATCH, change: func(req *agentpb.FetchModelRequest) {
 			req.Header.Sha256 = digestOf([]byte("other"))
 		}},
-		"another size": {reason: agentpb.Reason_FETCH_FAILED, want: "100000 bytes", change: func(req *agentpb.FetchModelRequest) {
+		"another size": {reason: agentpb.Reason_FETCH_FAILED, want: "has 100000 bytes now, and had 99999", change: func(req *agentpb.FetchModelRequest) {
 			req.Header.Files[0].Size = 99_999
 		}},
 		"not there": {reason: agentpb.Reason_FETCH_FAILED, want: "404", does: func(w http.ResponseWriter, r *http.Request) bool {

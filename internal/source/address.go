@@ -23,12 +23,13 @@ type Address struct {
 	Name  string // in the model; empty when the model is a single file
 	URL   string
 	Token string // a secret, sent to the URL's own host and nowhere else, once it is asked for
+	Size  uint64 // bytes; 0: not known
 
 	hub string // the host that the token is for instead, if there is one
 }
 
-// Addresses opens files at addresses, sorted by name, as a source. No proxy is used. Each is asked
-// for its size, and for its SHA-256, which a server may say.
+// Addresses opens files at addresses, sorted by name, as a source. No proxy is used. An address
+// whose size isn't known is asked for it, and for the SHA-256, which a server may say.
 func Addresses(ctx context.Context, list []Address) (transfer.Source, error) {
 	return openAddresses(ctx, newClient(nil), list)
 }
@@ -94,13 +95,13 @@ func openAddresses(ctx context.Context, c *client, list []Address) (transfer.Sou
 			return nil, err
 		}
 		w.hub = a.hub
-		var size uint64
-		var sum string
-		f := remoteFile{where: w}
-		err = c.retry(ctx, triesToOpen, func() (err error) {
-			size, sum, f.edition, err = c.look(ctx, w)
-			return err
-		})
+		size, sum, f := a.Size, "", remoteFile{where: w}
+		if size == 0 {
+			err = c.retry(ctx, triesToOpen, func() (err error) {
+				size, sum, f.edition, err = c.look(ctx, w)
+				return err
+			})
+		}
 		if err != nil {
 			c.close()
 			return nil, err

@@ -21,6 +21,7 @@ type download struct {
 	at, size uint64
 	body     io.ReadCloser // nil: none is open
 	end      uint64        // where body ends
+	begun    bool          // something has arrived
 	failures int           // since the last byte
 }
 
@@ -43,7 +44,7 @@ func (d *download) Read(p []byte) (int, error) {
 		n, err := d.body.Read(p[:min(uint64(len(p)), d.end-d.at)])
 		if n > 0 {
 			d.at += uint64(n)
-			d.failures = 0
+			d.begun, d.failures = true, 0
 			if d.at == d.end {
 				d.hangUp()
 			}
@@ -61,6 +62,10 @@ func (d *download) Read(p []byte) (int, error) {
 // pause waits before the next try, or returns the error that ends the download.
 func (d *download) pause(failure error) error {
 	d.failures++
+	var e *FetchError
+	if d.begun && errors.As(failure, &e) && e.Unreachable { // it was reached before
+		e.temporary = true
+	}
 	return d.client.pause(d.ctx, d.failures, triesToRead, failure)
 }
 
@@ -106,7 +111,11 @@ func (d *download) accept(a *answer) error {
 	if err := d.checkContent(a); err != nil {
 		return err
 	}
-	if is := a.edition(); d.edition != (edition{}) && is != d.edition {
+	switch is := a.edition(); d.edition {
+	case edition{}: // of what was listed elsewhere
+		d.edition = is
+	case is:
+	default:
 		return d.changed("it is another version than before")
 	}
 	switch a.StatusCode {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"log"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -115,6 +116,8 @@ func TestMisbehavingServer(t *testing.T) {
 		// What the error says, wherever it comes; nil: the bytes are right.
 		want []string
 		is   error
+		// A silent server is given up soon.
+		hurry bool
 	}{
 		{name: "well-behaved", server: func(w http.ResponseWriter, r *http.Request) { serve(w, r, good, etag) }},
 		{name: "cuts at random bytes", server: func(w http.ResponseWriter, r *http.Request) {
@@ -237,7 +240,7 @@ func TestMisbehavingServer(t *testing.T) {
 		{name: "fails always", server: func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusBadGateway)
 		}, want: []string{"502", "3 tries"}},
-		{name: "drips", server: once(func(w http.ResponseWriter, r *http.Request) {
+		{name: "drips", hurry: true, server: once(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("ETag", etag)
 			w.Header().Set("Content-Length", strconv.Itoa(contentSize))
 			const drops = 20
@@ -247,14 +250,14 @@ func TestMisbehavingServer(t *testing.T) {
 				time.Sleep(impatience / 8)
 			}
 		})},
-		{name: "falls silent once", server: once(func(w http.ResponseWriter, r *http.Request) {
+		{name: "falls silent once", hurry: true, server: once(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("ETag", etag)
 			w.Header().Set("Content-Length", strconv.Itoa(contentSize))
 			w.Write(good[:4000])
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 		})},
-		{name: "falls silent at once", server: func(w http.ResponseWriter, r *http.Request) {
+		{name: "falls silent at once", hurry: true, server: func(w http.ResponseWriter, r *http.Request) {
 			<-r.Context().Done()
 		}, want: []string{"didn't answer within", "3 tries"}},
 		{name: "sends it compressed", server: bytesOnly(func(w http.ResponseWriter, r *http.Request) {
@@ -296,8 +299,12 @@ func TestMisbehavingServer(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			server := httptest.NewServer(c.server)
 			defer server.Close()
+			patience := time.Minute
+			if c.hurry {
+				patience = impatience
+			}
 			for _, start := range []uint64{0, contentSize / 3} {
-				got, err := fetch(t, server.URL+"/m.gguf?key=querysecret", start)
+				got, err := fetch(t, server.URL+"/m.gguf?key=querysecret", start, patience)
 				switch {
 				case c.want != nil && err == nil:
 					t.Fatalf("from %d: no error, and one with %q was due", start, c.want)
@@ -326,12 +333,12 @@ func TestMisbehavingServer(t *testing.T) {
 	}
 }
 
-// impatience is how long a silent server is waited for here.
+// impatience is how long a silent server is waited for in a hurry.
 const impatience = 200 * time.Millisecond
 
-func fetch(t *testing.T, address string, start uint64) ([]byte, error) {
+func fetch(t *testing.T, address string, start uint64, patience time.Duration) ([]byte, error) {
 	t.Helper()
-	src, err := source.Impatient(t.Context(), []source.Address{{URL: address}}, nil, impatience, time.Millisecond)
+	src, err := source.Impatient(t.Context(), []source.Address{{URL: address}}, nil, patience, time.Millisecond)
 	if err != nil {
 		return nil, err
 	}
@@ -342,6 +349,49 @@ func fetch(t *testing.T, address string, start uint64) ([]byte, error) {
 	}
 	defer r.Close()
 	return io.ReadAll(r)
+}
+
+// A server that is restarted in the middle of a download is waited for.
+func TestServerIsRestarted(t *testing.T) {
+	good := content()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	var first http.Server
+	gone := make(chan struct{})
+	first.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isLook(r) {
+			serve(w, r, good, etag)
+			return
+		}
+		w.Header().Set("ETag", etag)
+		w.Header().Set("Content-Length", strconv.Itoa(contentSize))
+		w.Write(good[:5000])
+		w.(http.Flusher).Flush()
+		first.Close()
+		close(gone)
+	})
+	go first.Serve(listener)
+	var second http.Server
+	defer second.Close()
+	second.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(w, r, good, etag) })
+	go func() {
+		<-gone
+		time.Sleep(20 * time.Millisecond) // connections are refused meanwhile
+		if listener, err := net.Listen("tcp", address); err == nil {
+			second.Serve(listener)
+		}
+	}()
+	src, err := source.Impatient(t.Context(), []source.Address{{URL: "http://" + address}}, nil, time.Minute, 10*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	if got := read(t, src, 0, 0); got != string(good) {
+		t.Errorf("%d bytes, which aren't the file's", len(got))
+	}
 }
 
 // A token goes to the host that it is for, once that host has asked for it, and nowhere else.
