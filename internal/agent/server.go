@@ -142,6 +142,7 @@ var stateFiles = []struct {
 }{
 	{"owned", regexp.MustCompile(`^([A-Za-z]+-[0-9a-f]{32}\.json|\.llmhost-[0-9a-f-]+)$`)},
 	{"digests", regexp.MustCompile(`^([0-9a-f]{32}\.json|\.llmhost-[0-9a-f-]+)$`)},
+	{"metrics", regexp.MustCompile(`^(models\.prom|\.llmhost-[0-9a-f-]+)$`)},
 	{"engines", regexp.MustCompile(`^([A-Za-z]+-[0-9a-f]{32}\.json|\.llmhost-[0-9a-f-]+)$`)},
 	{"agent", regexp.MustCompile(`^[0-9a-f]{64}$`)},
 	{".", regexp.MustCompile(`^(verify-[0-9]+|lease|lease\.lock)$`)},

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/llmhost/llmhost/internal/agent/watch"
 )
 
 // After the last removal nothing of llmhost is left, the agent's own folder included.
@@ -18,6 +20,13 @@ func TestNothingIsLeftAfterTheLastRemoval(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(own, nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	metrics := filepath.Join(h.stateDir(), "metrics", watch.MetricsFile)
+	if err := os.MkdirAll(filepath.Dir(metrics), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(metrics, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	there := func() bool {

@@ -12,7 +12,7 @@ import (
 // footprint is everything on the host that a deployment could leave behind.
 const footprint = `{ find /etc /opt /srv /usr/local /var/lib/llmhost /run/llmhost /run/systemd/system /run/systemd/system.control \
 	-not -path '/etc/.pwd.lock' -not -path '/etc/*-' -printf '%p %y %m %u %g\n' 2>/dev/null | sort
-	cut -d: -f1 /etc/passwd /etc/group; systemctl list-unit-files --no-legend --plain 'llmhost*'; systemctl list-units --all --no-legend --plain 'llmhost*'; }`
+	cut -d: -f1 /etc/passwd /etc/group; ls /var/lib/systemd/timers/stamp-llmhost* 2>/dev/null; systemctl list-unit-files --no-legend --plain 'llmhost*'; systemctl list-units --all --no-legend --plain 'llmhost*'; }`
 
 // The main job: deploy, ask, nothing to do the second time, no drift, and gone without a trace.
 func TestDeployAskAndDestroy(t *testing.T) {

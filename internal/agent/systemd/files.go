@@ -204,9 +204,19 @@ func (f Files) Restore(name string, was *Configuration) error {
 	return err
 }
 
-// Remove removes all that is there for a unit.
+// timerStamps is where systemd keeps when a timer with Persistent= has last fired
+// (systemd.timer(5)).
+const timerStamps = "/var/lib/systemd/timers"
+
+// Remove removes all that is there for a unit. The unit doesn't run any more.
 func (f Files) Remove(name string, was *Configuration) error {
-	_, err := f.become(name, was, &Configuration{})
+	if _, err := f.become(name, was, &Configuration{}); err != nil {
+		return err
+	}
+	err := f.remove(timerStamps + "/stamp-" + name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	return err
 }
 

@@ -66,6 +66,31 @@ func TestInstallSetsTheMode(t *testing.T) {
 	}
 }
 
+// systemd keeps when a timer has last fired apart from its unit file, and for ever.
+func TestARemovedTimerLeavesNoStamp(t *testing.T) {
+	f := Files{Root: t.TempDir()}
+	const timer, stamp, other = "x.timer", "/var/lib/systemd/timers/stamp-x.timer", "/var/lib/systemd/timers/stamp-y.timer"
+	put(t, f, UnitPath(timer), "[Timer]\nOnCalendar=daily\nPersistent=yes\n", 0o644)
+	put(t, f, stamp, "", 0o644)
+	put(t, f, other, "", 0o644)
+	was, err := f.Load(timer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Remove(timer, was); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{UnitPath(timer): false, stamp: false, other: true} {
+		if _, err := os.Stat(f.at(path)); (err == nil) != want {
+			t.Errorf("%s is there: %t, want %t", path, err == nil, want)
+		}
+	}
+	empty := Files{Root: t.TempDir()} // a host where no timer has ever fired
+	if err := empty.Remove(timer, &Configuration{}); err != nil {
+		t.Error(err)
+	}
+}
+
 // What can't be written takes nothing away.
 func TestFailedInstallRemovesNothing(t *testing.T) {
 	f := Files{Root: t.TempDir()}
