@@ -114,6 +114,9 @@ func TestModelIsAdoptedInPlaceAfterItsBytesWereChecked(t *testing.T) {
 	if gone := c.mustRemove(header.Claim, header.GetClaim().GetGeneration()); gone.GetRemoved() || !exists(path) {
 		t.Errorf("a user's own file was removed: %v", gone)
 	}
+	if seen := c.observeModel(path, false); seen.GetFromCache() {
+		t.Error("its digest is still remembered")
+	}
 }
 
 func TestModelIsMadeOfTheSameBytesElsewhere(t *testing.T) {

@@ -95,7 +95,7 @@ func (s *Server) VerifyModel(req *agentpb.VerifyModelRequest, stream grpc.Server
 	}
 	ev := &modelEvents{stream: stream}
 	m, err := models.Verify(stream.Context(), s.use().digests(), path, models.VerifyOptions{
-		Want: req.GetSha256(), Idle: req.GetIdle(), Remember: known, Progress: ev.progress("verify"),
+		Want: req.GetSha256(), Remember: known, Progress: ev.progress("verify"),
 	})
 	if err != nil {
 		return fault.OfPath("verify", path, err)

@@ -55,6 +55,8 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 		if done, err = remove(ctx, st, entry); err != nil {
 			return nil, err
 		}
+	} else if entry.Kind == kindModel {
+		st.digests().Forget(entry.ID) // nothing is kept of what isn't llmhost's any more
 	}
 	if !done.stillOurs {
 		if err := st.ledger.Forget(entry); err != nil {

@@ -348,18 +348,23 @@ func (s *Server) unitFailed(ctx context.Context, name string, generation uint64,
 	return failed
 }
 
-// lastWords are the journal's last lines of a unit, after those of the units that it requires and
-// that have failed: then they are why it was not started.
+// lastWords are the journal's last lines of a unit. Those of one that wasn't started because a
+// unit that it requires has failed are from an earlier life, so that it is that unit's then.
 func (s *Server) lastWords(ctx context.Context, name string) []string {
+	state, err := s.systemd.State(ctx, name)
+	if err != nil || state.Active == "failed" {
+		return s.journal(ctx, name)
+	}
 	var lines []string
-	if state, err := s.systemd.State(ctx, name); err == nil {
-		for _, required := range state.Requires {
-			if other, err := s.systemd.State(ctx, required); err == nil && other.Active == "failed" {
-				lines = append(lines, s.journal(ctx, required)...)
-			}
+	for _, required := range state.Requires {
+		if other, err := s.systemd.State(ctx, required); err == nil && other.Active == "failed" {
+			lines = append(lines, s.journal(ctx, required)...)
 		}
 	}
-	return append(lines, s.journal(ctx, name)...)
+	if len(lines) == 0 {
+		return s.journal(ctx, name)
+	}
+	return lines
 }
 
 // ObserveUnit describes a unit, and asks the server behind it if that is wanted and it runs.

@@ -2712,7 +2712,6 @@ type VerifyModelRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	Sha256        string                 `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"` // the pin; empty: what the host remembers of it
-	Idle          bool                   `protobuf:"varint,3,opt,name=idle,proto3" json:"idle,omitempty"`    // read only when nobody else wants the disk
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2759,13 +2758,6 @@ func (x *VerifyModelRequest) GetSha256() string {
 		return x.Sha256
 	}
 	return ""
-}
-
-func (x *VerifyModelRequest) GetIdle() bool {
-	if x != nil {
-		return x.Idle
-	}
-	return false
 }
 
 type ModelEvent struct {
@@ -4164,11 +4156,10 @@ const file_agent_proto_rawDesc = "" +
 	"\x03url\x18\x01 \x01(\tH\x00R\x03url\x12\x14\n" +
 	"\x04path\x18\x02 \x01(\tH\x00R\x04path\x12\x14\n" +
 	"\x05token\x18\x03 \x01(\tR\x05tokenB\a\n" +
-	"\x05where\"T\n" +
+	"\x05where\"@\n" +
 	"\x12VerifyModelRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
-	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x12\n" +
-	"\x04idle\x18\x03 \x01(\bR\x04idle\"\xe8\x01\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\"\xe8\x01\n" +
 	"\n" +
 	"ModelEvent\x12\x1d\n" +
 	"\n" +

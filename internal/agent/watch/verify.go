@@ -40,7 +40,7 @@ func (w *Watcher) Verify(ctx context.Context, args []string, maxAge time.Duratio
 		}
 		m := w.verify(ctx, r, maxAge)
 		if ctx.Err() != nil {
-			fmt.Fprintf(w.Out, "interrupted in model %s; the next verification begins with it\n", r.Name)
+			fmt.Fprintf(w.Out, "interrupted in model %s, which the next verification reads from the beginning\n", r.Name)
 			return wrong.err()
 		}
 		run.models = append(run.models, m)

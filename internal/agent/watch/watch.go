@@ -81,7 +81,7 @@ func (w *Watcher) Check(ctx context.Context, files []string) error {
 		} else if m.Remembered {
 			how = "nothing has touched it since it was read"
 		}
-		fmt.Fprintf(w.Out, "model %s: %s is as pinned (%s, in %s)\n", r.Name, r.Path, how, time.Since(begun).Round(time.Millisecond))
+		fmt.Fprintf(w.Out, "model %s: %s is as pinned (%s, in %s)\n", r.Name, r.Path, how, time.Since(begun).Round(10*time.Microsecond))
 	}
 	return wrong.err()
 }
