@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path"
@@ -199,7 +198,7 @@ func (r *receiver) compare(from io.Reader, length int) error {
 		r.indexing()
 		return nil
 	case m.GetStop(), r.base == nil, r.indexing != nil, !chunk.ValidAverage(int(m.GetAverage())):
-		return fmt.Errorf("%w: a comparison that was not offered", errProtocol)
+		return broken("a comparison that was not offered")
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	r.indexing = cancel
@@ -285,7 +284,7 @@ const copySize = 2*placeSize + 8
 // copy takes a copy. It is made beside what arrives, so that the wire doesn't wait for it.
 func (r *receiver) copy(from io.Reader, length int) error {
 	if length != copySize {
-		return fmt.Errorf("%w: a copy of %d bytes", errProtocol, length)
+		return broken("a copy of %d bytes", length)
 	}
 	var b [copySize]byte
 	if _, err := io.ReadFull(from, b[:]); err != nil {
@@ -293,10 +292,10 @@ func (r *receiver) copy(from io.Reader, length int) error {
 	}
 	c := copying{to: getPlace(b[:]), from: getPlace(b[placeSize:]), size: binary.BigEndian.Uint64(b[2*placeSize:])}
 	if r.base == nil || c.from.file >= len(r.base.files) {
-		return fmt.Errorf("%w: a copy of what was not offered", errProtocol)
+		return broken("a copy of what was not offered")
 	}
 	if size := r.base.files[c.from.file].size; c.from.offset > size || c.size > size-c.from.offset {
-		return fmt.Errorf("%w: a copy of more than there is", errProtocol)
+		return broken("a copy of more than there is")
 	}
 	if err := r.claim(c.to, c.size); err != nil {
 		return err

@@ -33,7 +33,7 @@ func (p *push) compare(out *lane, base []*agentpb.ModelFile, found, total uint64
 	for i, f := range base {
 		sizes[i] = f.GetSize()
 		if all += sizes[i]; all > maxSize || sizes[i] > maxSize {
-			return fmt.Errorf("%w: a base of too many bytes", errProtocol)
+			return broken("a base of too many bytes")
 		}
 	}
 	average := chunk.Average(max(all, total))
@@ -95,12 +95,12 @@ func (p *push) compare(out *lane, base []*agentpb.ModelFile, found, total uint64
 				return e.err
 			case e.kind == kindProgress:
 			case e.kind != kindIndex || !indexing:
-				return fmt.Errorf("%w: a frame %q", errProtocol, e.kind)
+				return broken("a frame %q", e.kind)
 			case len(e.entries) == 0:
 				indexing = false
 			default:
 				if err := index.Parse(e.entries); err != nil {
-					return fmt.Errorf("%w: %w", errProtocol, err)
+					return broken("%v", err)
 				}
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/agent/fault"
 )
 
 // Preface is what a client sends first on a lane. gRPC's begins with "PRI", so the first byte
@@ -81,13 +82,20 @@ func readHead(r io.Reader) (kind, int, error) {
 	}
 	length := binary.BigEndian.Uint32(b[4:])
 	if b[1]|b[2]|b[3] != 0 || length > maxMessage {
-		return 0, 0, fmt.Errorf("%w: no frame begins with % x", errProtocol, b)
+		return 0, 0, broken("no frame begins with % x", b)
 	}
 	return kind(b[0]), int(length), nil
 }
 
 // errProtocol is what a peer says that this llmhost doesn't understand.
 var errProtocol = errors.New("the other side does not speak this protocol")
+
+// broken is an error of the protocol, with what the peer has said.
+func broken(format string, args ...any) error {
+	e := fault.New(agentpb.Reason_INVALID, "%v: %s", errProtocol, fmt.Sprintf(format, args...))
+	e.Err = errProtocol
+	return e
+}
 
 // readMessage reads the rest of a frame that holds a message.
 func readMessage(r io.Reader, length int, m proto.Message) error {
@@ -96,7 +104,7 @@ func readMessage(r io.Reader, length int, m proto.Message) error {
 		return unexpected(err)
 	}
 	if err := proto.Unmarshal(b, m); err != nil {
-		return fmt.Errorf("%w: %w", errProtocol, err)
+		return broken("%v", err)
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -55,7 +54,7 @@ func Accept(ctx context.Context, rwc io.ReadWriteCloser, idle time.Duration) (*I
 			k, length, err = readHead(inReader{in})
 		}
 		if err == nil && k != kindOpen {
-			err = fmt.Errorf("%w: a lane begins with %q", errProtocol, k)
+			err = broken("a lane begins with %q", k)
 		}
 		if err == nil {
 			err = readMessage(inReader{in}, length, in.Open)
@@ -86,7 +85,7 @@ func readPreface(r io.Reader) error {
 		return err
 	}
 	if string(b) != Preface {
-		return fmt.Errorf("%w: a lane begins with %q", errProtocol, b)
+		return broken("a lane begins with %q", b)
 	}
 	return nil
 }
@@ -200,7 +199,7 @@ func (in *Incoming) listen() error {
 		}
 		to := in.sink.Load()
 		if to == nil {
-			return fmt.Errorf("%w: a frame %q before the plan", errProtocol, k)
+			return broken("a frame %q before the plan", k)
 		}
 		switch k {
 		case kindData:
@@ -214,7 +213,7 @@ func (in *Incoming) listen() error {
 		case kindEnd:
 			err = to.end(r, length)
 		default:
-			err = fmt.Errorf("%w: a frame %q", errProtocol, k)
+			err = broken("a frame %q", k)
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = ErrCut
@@ -235,7 +234,7 @@ func readPlace(r io.Reader, b []byte) (place, error) {
 // data takes the bytes of a piece.
 func (r *receiver) data(from io.Reader, length int) error {
 	if length < placeSize || length > placeSize+pieceSize {
-		return fmt.Errorf("%w: a piece of %d bytes", errProtocol, length)
+		return broken("a piece of %d bytes", length)
 	}
 	var b [placeSize]byte
 	at, err := readPlace(from, b[:])
@@ -282,7 +281,7 @@ func (r *receiver) pass(p piece) error {
 // zero takes a hole.
 func (r *receiver) zero(from io.Reader, length int) error {
 	if length != placeSize+8 {
-		return fmt.Errorf("%w: a hole of %d bytes", errProtocol, length)
+		return broken("a hole of %d bytes", length)
 	}
 	var b [placeSize + 8]byte
 	at, err := readPlace(from, b[:])
@@ -316,7 +315,7 @@ func (r *receiver) end(from io.Reader, length int) error {
 // them: what was hashed is never written again.
 func (r *receiver) claim(at place, size uint64) error {
 	if at.file >= len(r.part.files) {
-		return fmt.Errorf("%w: bytes of the file %d, and there are %d", errProtocol, at.file, len(r.part.files))
+		return broken("bytes of the file %d, and there are %d", at.file, len(r.part.files))
 	}
 	f := r.part.files[at.file]
 	if at.offset > f.Size || size > f.Size-at.offset {

@@ -215,8 +215,8 @@ func (p *part) size() uint64 {
 
 // take trusts what an earlier attempt has written down, as far as it fits the files.
 func (p *part) take(extents []extent) {
-	for _, e := range extents {
-		if e.file >= len(p.files) || e.start >= e.end || e.end > p.files[e.file].Size || e.end-e.start > pieceSize || p.have[e.file].overlaps(e.span) {
+	for _, e := range slices.Backward(extents) { // what was damaged and sent again is there twice
+		if e.file >= len(p.files) || e.start >= e.end || e.end > p.files[e.file].Size || !e.zero && e.end-e.start > pieceSize || p.have[e.file].overlaps(e.span) {
 			continue
 		}
 		p.have[e.file].add(e.span)

@@ -345,7 +345,7 @@ func (p *push) next(k kind) (event, error) {
 			case e.kind == k:
 				return e, nil
 			case e.kind != kindProgress:
-				return event{}, fmt.Errorf("%w: a frame %q", errProtocol, e.kind)
+				return event{}, broken("a frame %q", e.kind)
 			}
 		case <-p.ctx.Done():
 			return event{}, context.Cause(p.ctx)
@@ -399,7 +399,7 @@ func readEvent(r io.Reader) (event, error) {
 		err = readMessage(r, length, e.progress)
 	case kindSketch, kindIndex:
 		if length > maxEntries {
-			return event{}, fmt.Errorf("%w: %d bytes of chunks at once", errProtocol, length)
+			return event{}, broken("%d bytes of chunks at once", length)
 		}
 		e.entries = make([]byte, length)
 		if _, err = io.ReadFull(r, e.entries); err != nil {
@@ -413,11 +413,11 @@ func readEvent(r io.Reader) (event, error) {
 		if err = readMessage(r, length, &s); err == nil {
 			e.err = status.FromProto(&s).Err()
 			if e.err == nil {
-				err = fmt.Errorf("%w: an error that is none", errProtocol)
+				err = broken("an error that is none")
 			}
 		}
 	default:
-		err = fmt.Errorf("%w: a frame %q", errProtocol, k)
+		err = broken("a frame %q", k)
 	}
 	return e, err
 }
@@ -578,7 +578,7 @@ func (p *push) read(ctx context.Context, b *batcher, need []*agentpb.LaneRange) 
 	wanted := make([]spans, len(p.files))
 	for _, n := range need {
 		if int(n.GetFile()) >= len(p.files) || n.GetOffset() > p.files[n.GetFile()].Size || n.GetLength() > p.files[n.GetFile()].Size-n.GetOffset() {
-			return fmt.Errorf("%w: it needs bytes that are not there", errProtocol)
+			return broken("it needs bytes that are not there")
 		}
 		wanted[n.GetFile()].add(span{n.GetOffset(), n.GetOffset() + n.GetLength()})
 	}

@@ -614,6 +614,40 @@ func TestSparseFileStaysSparse(t *testing.T) {
 	}
 }
 
+// A hole that was sent before a cut isn't sent again, and one that is no hole any more is.
+func TestSparsePushGoesOn(t *testing.T) {
+	content := make([]byte, 40*piece)
+	copy(content[10*piece:], random(1, 5*piece))
+	for _, damaged := range []bool{false, true} {
+		h := newHost(t)
+		s := sparse{single(content), [][2]uint64{{10 * piece, 15 * piece}}}
+		s.fail = func(_ int, at uint64) error {
+			if at > 13*piece {
+				return errWire
+			}
+			return nil
+		}
+		if _, err := transfer.Push(t.Context(), h, header("m.gguf", s.fakeSource), s, transfer.Options{}); !errors.Is(err, errWire) {
+			t.Fatal(err)
+		}
+		h.served.Wait()
+		s.fail = nil
+		want := uint64(12 * piece)
+		if damaged {
+			flip(t, h.path(".m.gguf.llmhost-part/file"), 3*piece)
+			want -= piece
+		}
+		done, err := transfer.Push(t.Context(), h, header("m.gguf", s.fakeSource), s, transfer.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.wantModel("m.gguf", s.fakeSource)
+		if done.Found < want || done.Sent > 3*piece {
+			t.Errorf("damaged %t: %d bytes were found and %d sent", damaged, done.Found, done.Sent)
+		}
+	}
+}
+
 func TestCancelledPushEndsAtOnce(t *testing.T) {
 	h := newHost(t)
 	s := single(random(1, 50*piece))

@@ -344,11 +344,8 @@ func (r *receiver) punch(at place, size uint64) error {
 	if err != nil {
 		return err
 	}
-	for start := at.offset; start < at.offset+size; start += pieceSize {
-		end := min(start+pieceSize, at.offset+size)
-		if err := r.part.log.add(extent{file: at.file, span: span{start, end}, zero: true}); err != nil {
-			return err
-		}
+	if err := r.part.log.add(extent{file: at.file, span: span{at.offset, at.offset + size}, zero: true}); err != nil {
+		return err
 	}
 	r.arrived.Add(size)
 	r.mu.Lock()
@@ -418,10 +415,15 @@ func (r *receiver) hash() ([]string, error) {
 			}
 			end = min(end, at+pieceSize)
 			var check *extent
-			if len(trust) > 0 && trust[0].start <= at {
-				check, end = &trust[0], trust[0].end
-			} else if len(trust) > 0 {
+			switch {
+			case len(trust) == 0:
+			case trust[0].start > at:
 				end = min(end, trust[0].start)
+			case trust[0].zero: // may be long, and is checked in parts
+				end = min(end, trust[0].end)
+				check = &extent{file: i, span: span{at, end}, zero: true}
+			default:
+				check, end = &trust[0], trust[0].end
 			}
 			r.advance(place{i, end})
 			data := buf[:end-at]
@@ -436,7 +438,7 @@ func (r *receiver) hash() ([]string, error) {
 				if err := r.askAgain(*check); err != nil {
 					return nil, err
 				}
-				trust = trust[1:]
+				trust[0].start = end
 				continue
 			}
 			sum.Write(data)
