@@ -78,13 +78,13 @@ func newModelAddCmd() *cobra.Command {
 	f.StringVarP(&c.stack, "stack", "s", "", "the host whose file is meant")
 	f.StringVar(&c.name, "name", "", "the model's name in the host file (default: the source's)")
 	f.StringVar(&c.sha256, "sha256", "", "the digest that the publisher says: another one is an error, and where the server says none it is taken unread")
-	f.StringArrayVar(&c.companions, "companion", nil, "a companion as KIND=SOURCE, where KIND is mmproj, lora or draft; may be repeated")
+	f.StringArrayVar(&c.companions, "companion", nil, "a companion as `KIND=SOURCE`, where KIND is mmproj, lora or draft; may be repeated")
 	f.BoolVar(&c.retain, "retain", false, "keep the model on the host when it is removed from the host file")
 	f.StringVar(&c.download, "download", "", "who fetches it from an address or a hub: host or here")
 	f.BoolVar(&c.allowPickle, "allow-pickle", false, "accept a format that runs code when it is loaded")
 	f.BoolVar(&c.replace, "replace", false, "give a model that the host file has already this source and digest")
 	f.BoolVar(&c.dryRun, "dry-run", false, "only show what would be written")
-	f.BoolVar(&c.asJSON, "json", false, "as JSON: {host, file, name, changed, written, model, companions}")
+	f.BoolVar(&c.asJSON, "json", false, "as JSON: {host, file, name, changed, written, model, companions, projectors}")
 	cmd.MarkFlagsMutuallyExclusive("replace", "retain") // what a block says beside its source stays
 	cmd.MarkFlagsMutuallyExclusive("replace", "download")
 	return cmd

@@ -142,3 +142,42 @@ func TestRewriteKeepsAFileValid(t *testing.T) {
 		t.Errorf("a good model: %v, %v", changed, err)
 	}
 }
+
+// Whatever a host file looks like, a new model is added and nothing of the rest is touched, or there is an error.
+func FuzzNewModel(f *testing.F) {
+	for _, pattern := range []string{"testdata/*.hcl", "../../hosts/*.hcl"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil || len(paths) == 0 {
+			f.Fatalf("%s: %v, %d files", pattern, err, len(paths))
+		}
+		for _, path := range paths {
+			src, err := os.ReadFile(path)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(src)
+		}
+	}
+	f.Add([]byte("host \"x\" {\n}"))
+	f.Add([]byte("host \"x\" {\r\n  model \"a\" {\r\n  }\r\n}\r\n"))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		if checkLimits(src, "x.hcl") != nil {
+			return
+		}
+		got, err := Apply(src, "x.hcl", aModel)
+		if err != nil {
+			return
+		}
+		added := len(got) - len(src)
+		at := 0
+		for at < len(src) && src[at] == got[at] {
+			at++
+		}
+		if added <= 0 || string(got[at+added:]) != string(src[at:]) {
+			t.Errorf("%q became %q", src, got)
+		}
+		if err := aModel.verify(got, "x.hcl"); err != nil {
+			t.Errorf("%q became %q: %v", src, got, err)
+		}
+	})
+}

@@ -351,7 +351,7 @@ func (s *stream) skip(n uint64) error {
 	if err := s.fits(n); err != nil {
 		return err
 	}
-	done, err := io.CopyN(io.Discard, s.r, int64(n)) // a file's size is an int64
+	done, err := s.r.Discard(int(n)) // no more than maxHeader
 	s.read += uint64(done)
 	return ended(err)
 }
