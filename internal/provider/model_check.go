@@ -39,6 +39,12 @@ func (p *placing) checkOnHost(ctx context.Context) error {
 	return p.checkSource(ctx, src)
 }
 
+// refuses tells a verdict on a model from a failure to look at it.
+func refuses(err error) bool {
+	var bad *header.Error
+	return errors.As(err, &bad) || errors.Is(err, signing.ErrNotSigned)
+}
+
 // signature is what vouches for a model, and was checked against its key.
 type signature struct {
 	file      string

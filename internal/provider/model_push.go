@@ -34,36 +34,39 @@ func (p *placing) push(ctx context.Context) (*agentpb.ChangeResponse, error) {
 	return &agentpb.ChangeResponse{Generation: result.Generation, Changed: result.Changed}, nil
 }
 
-// maxFutile is how many connections in a row may be cut before anything was sent.
-const maxFutile = 3
-
-// send pushes, and goes on over a new connection when the one that it had was cut, as long as
-// there is a new one and something goes through.
-func (p *placing) send(ctx context.Context, src transfer.Source) (transfer.Result, error) {
+// send pushes over as many lanes as other pushes have left.
+func (p *placing) send(ctx context.Context, src transfer.Source) (result transfer.Result, err error) {
 	lanes, release, err := takeLanes(ctx)
 	if err != nil {
 		return transfer.Result{}, err
 	}
 	defer release()
+	err = p.untilItEnds(ctx, func() (err error) {
+		result, err = transfer.Push(ctx, p.host, p.header, src, transfer.Options{Progress: p.status.show, MaxLanes: lanes})
+		return err
+	})
+	return result, err
+}
+
+// maxFutile is how many connections in a row may be cut before anything was moved.
+const maxFutile = 3
+
+// untilItEnds repeats what goes on where it was cut off, over a new connection: as long as there
+// is one, and something moves.
+func (p *placing) untilItEnds(ctx context.Context, attempt func() error) error {
 	for futile := 0; ; {
-		var sent uint64
-		result, err := transfer.Push(ctx, p.host, p.header, src, transfer.Options{
-			Progress: func(now transfer.Progress) {
-				sent = now.Sent
-				p.status.show(now)
-			},
-			MaxLanes: lanes,
-		})
-		if futile++; sent > 0 {
+		p.status.moved = false
+		err := attempt()
+		if futile++; p.status.moved {
 			futile = 0
 		}
 		if err == nil || !errors.Is(err, remote.ErrUnreachable) || futile == maxFutile || ctx.Err() != nil {
-			return result, err
+			return err
 		}
 		p.status.say("the connection was cut: connecting again")
 		host, dialErr := connectToChange(ctx)
 		if dialErr != nil {
-			return result, err
+			return err
 		}
 		p.host = host
 	}

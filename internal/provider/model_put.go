@@ -153,16 +153,23 @@ func (p *placing) fetch(ctx context.Context) (*agentpb.ChangeResponse, error) {
 			Where: &agentpb.ModelOrigin_Url{Url: addresses[i].URL}, Token: addresses[i].Token,
 		})
 	}
-	events, err := p.host.Agent().FetchModel(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	last, err := p.follow(events)
+	var last *agentpb.ModelEvent
+	err = p.untilItEnds(ctx, func() error {
+		events, err := p.host.Agent().FetchModel(ctx, req)
+		if err != nil {
+			return err
+		}
+		last, err = p.follow(events)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
 	if err := p.checkOnHost(ctx); err != nil {
-		return nil, errors.Join(err, p.takeBack(ctx, last.GetResult()))
+		if refuses(err) { // and not a connection that was lost
+			err = errors.Join(err, p.takeBack(ctx, last.GetResult()))
+		}
+		return nil, err
 	}
 	return last.GetResult(), nil
 }

@@ -13,10 +13,12 @@ type status struct {
 	ctx   context.Context
 	meter progress.Meter
 	shown time.Time
+	moved bool // something went over a wire
 }
 
 func (s *status) show(at transfer.Progress) {
 	now := time.Now()
+	s.moved = s.moved || at.Sent > 0
 	s.meter.Add(at, now)
 	if now.Sub(s.shown) < time.Second {
 		return
