@@ -40,7 +40,7 @@ func TestEveryTamperingIsReportedAndRepaired(t *testing.T) {
 
 	engine := on(t, "ls -d /opt/llmhost/engines/*/")
 	engine = strings.TrimSuffix(engine, "/")
-	const unit = "llmhost-beta.service"
+	const unit, program = "llmhost-beta.service", "/usr/local/lib/llmhost/llmhost-agent"
 
 	rounds := map[string][]tampering{
 		"changed": {
@@ -59,6 +59,9 @@ func TestEveryTamperingIsReportedAndRepaired(t *testing.T) {
 			{"a stopped unit", "systemctl stop " + unit, "SystemdUnit", unit, "state"},
 			{"one byte of a model", "printf X | dd of=/srv/models/tiny.gguf bs=1 seek=4096 conv=notrunc status=none", "Model", "/srv/models/tiny.gguf", "sha256"},
 			{"a model's mode", "chmod 0644 /srv/models/tiny.gguf", "Model", "/srv/models/tiny.gguf", "mode"},
+			{"a model's record", "sed -i s/sha256/sha512/ /etc/llmhost/models.d/tiny.json", "File", "/etc/llmhost/models.d/tiny.json", "content"},
+			{"the program that checks models", "echo >> " + program, "Program", program, "current"},
+			{"a stopped timer", "systemctl stop llmhost-verify.timer", "SystemdUnit", "llmhost-verify.timer", "state"},
 			{"a file of the engine", "echo >> " + engine + "/usr/bin/llama-server", "Engine", engine, "modifiedFiles"},
 		},
 		"masked": {
@@ -70,6 +73,8 @@ func TestEveryTamperingIsReportedAndRepaired(t *testing.T) {
 			{"a unit", "systemctl stop " + unit + " && rm -f /etc/systemd/system/" + unit + " && systemctl daemon-reload", "SystemdUnit", unit, ""},
 			{"a user", "userdel llm-beta", "SystemUser", "llm-beta", ""},
 			{"a model", "rm /srv/models/tiny.gguf", "Model", "/srv/models/tiny.gguf", ""},
+			{"a model's record", "rm /etc/llmhost/models.d/tiny.json", "File", "/etc/llmhost/models.d/tiny.json", ""},
+			{"the program that checks models", "rm " + program, "Program", program, ""},
 			{"an engine", "rm -r " + engine, "Engine", engine, ""},
 		},
 	}
