@@ -119,8 +119,9 @@ func serve(ctx context.Context) error {
 		return err
 	}
 	err := agent.Serve(ctx, stdio{os.Stdin, os.Stdout}, agent.Options{
-		Version: version.Version,
-		Log:     slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Version:  version.Version,
+		StateDir: os.Getenv("LLMHOST_STATE_DIR"), // the choice of the script that starts it
+		Log:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if errors.Is(err, context.Canceled) { // ended by a signal
 		return nil

@@ -16,7 +16,8 @@ func newModelCmd() *cobra.Command {
 		SuggestionsMinimumDistance: 2,
 		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newModelAddCmd(), newModelListCmd(), newModelPushCmd(), newModelVerifyCmd(), newModelSignCmd(), newModelRemoveCmd(), newModelCollectCmd())
+	cmd.AddCommand(newModelAddCmd(), newModelListCmd(), newModelPushCmd(), newModelVerifyCmd(), newModelSignCmd(), newModelRemoveCmd(), newModelCollectCmd(),
+		newModelBackupCmd(), newModelRestoreCmd())
 	return cmd
 }
 

@@ -46,17 +46,18 @@ type pushedFile struct {
 // modelPush holds the choices of a push.
 type modelPush struct {
 	login  login
+	stack  string
 	name   string
 	sha256 string
+	hub    string
 	mkdir  bool
 	asJSON bool
-	hub    string
 }
 
 func newModelPushCmd() *cobra.Command {
 	var c modelPush
 	cmd := &cobra.Command{
-		Use:   "push MODEL ssh://[user@]host[:port]/FOLDER/",
+		Use:   "push (MODEL ssh://[user@]host[:port]/FOLDER/ | NAME… -s HOST)",
 		Short: "Bring a model to a host, verified",
 		Long: "Send a file or a folder of this machine to a folder of a host, where it has the same name. The host\n" +
 			"hashes what it receives while it comes, and the model has its name only when it is whole and on the\n" +
@@ -69,19 +70,36 @@ func newModelPushCmd() *cobra.Command {
 			"of one GGUF shard stands for all shards of its set, which become a folder.\n\n" +
 			"The last line of the output is the model's SHA-256 and its place there, as sha256sum writes it; of a\n" +
 			"folder it is the digest of its manifest (docs/models.md).\n\n" +
+			"With -s, bring models that the host file declares to their host ahead of `llmhost up`, which then has\n" +
+			"nothing to send. Until then they are in the folder of models under names of their own, and no server\n" +
+			"sees them; `llmhost model gc` removes these names afterwards.\n\n" +
 			"The host's key is checked, and the ssh configuration, known_hosts and ssh-agent are those of ssh\n" +
 			"itself. llmhost keeps its agent and what it remembers of digests in ~/.local/state/llmhost there.\n\n" +
 			"The exit code is 0 when the host has the verified model, 2 if its bytes aren't those of --sha256, 8\n" +
 			"after Ctrl-C, and 1 otherwise.",
 		Example: "  llmhost model push qwen3-4b-q4_k_m.gguf ssh://alice@desktop/srv/models/\n" +
-			"  llmhost model push ./Qwen3-4B ssh://desktop:2222/home/alice/models --identity ~/.ssh/id_desktop",
+			"  llmhost model push ./Qwen3-4B ssh://desktop:2222/home/alice/models --identity ~/.ssh/id_desktop\n" +
+			"  llmhost model push -s desktop qwen3-4b",
 		Args: func(_ *cobra.Command, args []string) error {
+			switch address := len(args) > 0 && isAddress(args[len(args)-1]); {
+			case c.stack != "" && address:
+				return errors.New("name either a host with -s or an address, not both")
+			case c.stack != "" && len(args) == 0:
+				return errors.New("which models? Name them as the host file does")
+			case c.stack != "" && (c.name != "" || c.sha256 != "" || c.mkdir):
+				return errors.New("with -s, the host file says what a model is called, where it goes and what its digest is")
+			case c.stack != "":
+				return nil
+			}
 			if len(args) != 2 {
 				return errors.New("name a model and where it is to go: `llmhost model push MODEL ssh://[user@]host[:port]/FOLDER/`")
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if c.stack != "" {
+				return c.pushAhead(cmd, args)
+			}
 			result, err := c.push(cmd, args[0], args[1])
 			if err != nil {
 				return err
@@ -95,12 +113,13 @@ func newModelPushCmd() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
+	f.StringVarP(&c.stack, "stack", "s", "", "the host whose file declares the models")
 	c.login.addFlags(cmd)
 	f.StringVar(&c.sha256, "sha256", "", "the digest that the model must have; it is then sent without being read before")
 	f.StringVar(&c.name, "name", "", "the model's name there (default: its name here)")
 	f.BoolVar(&c.mkdir, "mkdir", false, "make the folder if it isn't there")
 	f.StringVar(&c.hub, "hub", "", "address of the hub that hf:// stands for (default "+source.DefaultHub+")")
-	f.BoolVar(&c.asJSON, "json", false, "as JSON: host, path, folder, sha256, size, files, changed, sent, found, seconds")
+	f.BoolVar(&c.asJSON, "json", false, "as JSON: host, path, folder, sha256, size, files, changed, sent, found, seconds; with -s an array of these")
 	return cmd
 }
 
@@ -158,6 +177,50 @@ func (c *modelPush) push(cmd *cobra.Command, model, to string) (*pushed, error) 
 	return newPushed(at.Address, p.header, result, time.Since(started)), nil
 }
 
+// pushAhead brings declared models to their host ahead of a deployment.
+func (c *modelPush) pushAhead(cmd *cobra.Command, names []string) error {
+	ctx, stop := untilInterrupted(cmd)
+	defer stop()
+	host, models, err := openModels(ctx, cmd, c.stack, c.login, names, false)
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	s := staging{host: host, view: progressView(cmd, c.asJSON)}
+	all := []*pushed{}
+	for _, d := range models {
+		one, err := s.one(ctx, d, source.Options{Token: os.Getenv(tokenVariable), Hub: host.file.Hub, Cache: source.UserCache(), Dial: c.dialSource(cmd)})
+		s.view.Clear()
+		switch {
+		case ctx.Err() != nil:
+			return interrupted("what has arrived is kept there, and the same command goes on from it")
+		case remote.ReasonOf(err) == agentpb.Reason_DIGEST_MISMATCH:
+			return errWrongDigest("%s: %w", d.name, err)
+		case err != nil:
+			return fmt.Errorf("%s: %w", d.name, err)
+		}
+		all = append(all, one)
+		if !c.asJSON {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", printable(d.name), one.summary())
+			fmt.Fprintln(cmd.OutOrStdout(), sumLine(one.SHA256, one.Path))
+		}
+	}
+	if c.asJSON {
+		return encodeJSON(cmd.OutOrStdout(), all)
+	}
+	return nil
+}
+
+func (c *modelPush) dialSource(cmd *cobra.Command) source.Dialer {
+	return func(ctx context.Context, s modelfile.Source) (source.Host, io.Closer, error) {
+		conn, err := c.login.dial(ctx, cmd, s)
+		if err != nil {
+			return nil, nil, err
+		}
+		return conn.Agent(), conn, nil
+	}
+}
+
 // folderIsThere makes sure that the folder which is to hold the model exists: one that was
 // misspelt would otherwise be made.
 func (c *modelPush) folderIsThere(ctx context.Context, conn *remote.Conn, at modelfile.Source) error {
@@ -177,14 +240,7 @@ func (c *modelPush) folderIsThere(ctx context.Context, conn *remote.Conn, at mod
 // openModel opens a model: of this machine, or from an address, a hub or another host. Whether one
 // of this machine is a file or a folder is decided by what is there.
 func (c *modelPush) openModel(ctx context.Context, cmd *cobra.Command, model string) (src transfer.Source, name string, folder bool, err error) {
-	options := source.Options{Token: os.Getenv(tokenVariable), Hub: c.hub, Cache: source.UserCache(),
-		Dial: func(ctx context.Context, s modelfile.Source) (source.Host, io.Closer, error) {
-			conn, err := c.login.dial(ctx, cmd, s)
-			if err != nil {
-				return nil, nil, err
-			}
-			return conn.Agent(), conn, nil
-		}}
+	options := source.Options{Token: os.Getenv(tokenVariable), Hub: c.hub, Cache: source.UserCache(), Dial: c.dialSource(cmd)}
 	_, missing := os.Lstat(model)
 	s, err := modelfile.ParseSource(model)
 	switch {
@@ -348,10 +404,7 @@ func alreadyThere(ctx context.Context, conn *remote.Conn, header *agentpb.ModelH
 	if is.GetSha256() != header.GetSha256() {
 		return no, false, nil
 	}
-	there := transfer.Result{SHA256: is.GetSha256(), Found: size}
-	for _, f := range is.GetFiles() {
-		there.Files = append(there.Files, transfer.File{Name: f.GetName(), Size: f.GetSize(), SHA256: f.GetSha256()})
-	}
+	there := transfer.Result{SHA256: is.GetSha256(), Found: size, Files: filesOf(is)}
 	return there, true, nil
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/llmhost/llmhost/internal/lab"
 	"github.com/llmhost/llmhost/internal/remote/agentbin"
+	"github.com/llmhost/llmhost/internal/testmodel"
 )
 
 // modelHosts are where the tests of models push to: a real SSH server of this machine that lets
@@ -45,7 +47,11 @@ func inModelNamespace(t *testing.T) bool {
 	if os.Geteuid() != 0 || os.Getenv(asRoot) == t.Name() {
 		return true
 	}
-	again := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	run := "^" + t.Name() + "$"
+	if asked := flag.Lookup("test.run").Value.String(); strings.Contains(asked, "/") {
+		run = asked // for one script alone
+	}
+	again := exec.Command(os.Args[0], "-test.run="+run, "-test.v")
 	again.Env = append(os.Environ(), asRoot+"="+t.Name())
 	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	out, err := again.CombinedOutput()
@@ -97,7 +103,7 @@ func startModelHost(t *testing.T) *testModelHost {
 }
 
 // withMounts gives this process a world of its own: an empty /srv, no state of llmhost's, a small
-// disk, and one more user.
+// disk, an /etc that may be written to, and one more user.
 func (h *testModelHost) withMounts(t *testing.T, base string) {
 	t.Helper()
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -110,25 +116,30 @@ func (h *testModelHost) withMounts(t *testing.T, base string) {
 	}
 	tmpfs(base, "mode=0755")
 	tmpfs("/var/lib", "mode=0755")
+	tmpfs("/usr/local/lib", "mode=0755")
 	h.small = filepath.Join(base, "small")
 	if err := os.Mkdir(h.small, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	tmpfs(h.small, fmt.Sprintf("size=16m,mode=0755,uid=%[1]d,gid=%[1]d", pusherID))
+	etc := filepath.Join(base, "etc")
+	if out, err := exec.Command("cp", "-a", "/etc", etc).CombinedOutput(); err != nil {
+		t.Fatalf("a copy of /etc: %v\n%s", err, out)
+	}
+	if err := unix.Mount(etc, "/etc", "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
 	for file, line := range map[string]string{
 		"/etc/passwd": fmt.Sprintf("%[1]s:x:%[2]d:%[2]d::%[3]s/home:/bin/sh\n", pusher, pusherID, base),
 		"/etc/group":  fmt.Sprintf("%s:x:%d:\n", pusher, pusherID),
 	} {
-		known, err := os.ReadFile(file)
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		more := filepath.Join(base, filepath.Base(file))
-		if err := os.WriteFile(more, append(known, line...), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if err := unix.Mount(more, file, "", unix.MS_BIND, ""); err != nil {
-			t.Fatal(err)
+		_, err = f.WriteString(line)
+		if closeErr := f.Close(); err != nil || closeErr != nil {
+			t.Fatal(err, closeErr)
 		}
 	}
 }
@@ -173,6 +184,7 @@ func TestModelScripts(t *testing.T) {
 			for key, value := range map[string]string{
 				"HOME": home, "XDG_CACHE_HOME": filepath.Join(home, ".cache"), "NO_COLOR": "1",
 				"HOST": h.address(""), "DIR": dir, "SMALL": h.small, agentbin.DirVariable: h.agents,
+				"PORT": strconv.Itoa(h.sshd.Port), "XDG_CONFIG_HOME": filepath.Join(home, ".config"), "PULUMI_HOME": filepath.Join(home, ".pulumi"),
 				"IDENTITY": h.sshd.IdentityFile, "KNOWN_HOSTS": h.sshd.KnownHostsFile,
 			} {
 				env.Setenv(key, value)
@@ -188,6 +200,7 @@ func TestModelScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits,
 			"model": model,
+			"gguf":  gguf,
 		},
 	})
 }
@@ -200,4 +213,17 @@ func model(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	flags := []string{args[0], "model", args[1], "--identity", ts.Getenv("IDENTITY"), "--known-hosts", ts.Getenv("KNOWN_HOSTS")}
 	exits(ts, false, append(flags, args[2:]...))
+}
+
+// gguf writes a model of some bytes that differ by a seed: gguf FILE BYTES SEED.
+func gguf(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: gguf FILE BYTES SEED")
+	}
+	size, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	seed, err := strconv.ParseUint(args[2], 10, 64)
+	ts.Check(err)
+	_, _, err = testmodel.Noise{Bytes: size, Seed: seed}.WriteFile(ts.MkAbs(args[0]))
+	ts.Check(err)
 }

@@ -27,17 +27,17 @@ type piece struct {
 	name string // in it
 }
 
-// Find looks on the host for the bytes of a model, by what is remembered of other models; path is
+// Find looks on the host for the bytes of a model, by what is remembered of other models; at is
 // where they are wanted. entries are the model's files; without them a folder is found only as a
 // whole. It is nil when something is missing.
-func Find(cache digest.Cache, path string, folder bool, sha256 string, entries []modelfile.Entry) *Found {
+func Find(cache digest.Cache, at string, folder bool, sha256 string, entries []modelfile.Entry) *Found {
 	if !folder {
 		entries = []modelfile.Entry{{SHA256: sha256}}
 	}
 	where := map[string]piece{} // by digest
 	now := time.Now()
 	for _, r := range cache.All() {
-		if r.Path == path || r.Verified != nil && r.Verified.Failure != "" {
+		if r.Path == at || r.Verified != nil && r.Verified.Failure != "" {
 			continue
 		}
 		whole := make([]modelfile.Entry, 0, len(r.Files))
@@ -47,7 +47,7 @@ func Find(cache digest.Cache, path string, folder bool, sha256 string, entries [
 				continue
 			}
 			whole = append(whole, modelfile.Entry{Name: f.Name, SHA256: f.SHA256})
-			if known, ok := where[f.SHA256]; !ok || r.Placed && !known.in.Placed { // which can be linked
+			if known, ok := where[f.SHA256]; !ok || linkable(r, at) > linkable(known.in, at) {
 				where[f.SHA256] = piece{in: r, name: f.Name}
 			}
 		}
@@ -68,6 +68,19 @@ func Find(cache digest.Cache, path string, folder bool, sha256 string, entries [
 		found.pieces = append(found.pieces, p)
 	}
 	return found
+}
+
+// linkable ranks models by how likely theirs can be linked to a path: the ones that llmhost has
+// placed, and of these the ones beside it.
+func linkable(r *digest.Record, at string) int {
+	switch {
+	case !r.Placed:
+		return 0
+	case path.Dir(r.Path) != path.Dir(at):
+		return 1
+	default:
+		return 2
+	}
 }
 
 func holds(r *digest.Record, known *digest.File, now time.Time) bool {
