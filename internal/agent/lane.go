@@ -27,7 +27,11 @@ func (s *Server) ServeLane(ctx context.Context, rwc io.ReadWriteCloser) error {
 		return laneError(err)
 	}
 	defer in.Close()
-	if err := s.receive(in); err != nil {
+	serve := s.receive
+	if in.Open.GetJoin() != "" {
+		serve = (*transfer.Incoming).Join
+	}
+	if err := serve(in); err != nil {
 		if cause := context.Cause(in.Context()); cause != nil && laneError(cause) == nil {
 			return nil // nobody is there to be told
 		}

@@ -24,6 +24,9 @@ type Conn struct {
 
 	measure sync.Once
 	rtt     time.Duration
+
+	furthering sync.Mutex
+	alone      bool // the host takes no further connection
 }
 
 // Dial connects to a host: it opens the way, puts the agent there if it is not there yet,

@@ -24,11 +24,55 @@ func (c *Conn) Lane(ctx context.Context) (io.ReadWriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &laneConn{pipe: p, conn: c, ctx: ctx}, nil
+	return &laneConn{pipe: p, conn: c, link: c.link, ctx: ctx}, nil
 }
 
-// ExtraLane is one more lane of the same push.
-func (c *Conn) ExtraLane(ctx context.Context) (io.ReadWriteCloser, error) { return c.Lane(ctx) }
+// ExtraLane is one more lane of the same push, on a connection of its own where there can be one:
+// each connection makes up for lost packets by itself. A login that asks the user something isn't
+// repeated; the lane is then one more channel.
+func (c *Conn) ExtraLane(ctx context.Context) (io.ReadWriteCloser, error) {
+	further, err := c.further(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if further == nil {
+		return c.Lane(ctx)
+	}
+	p, err := starter{host: c.host, options: c.options, state: c.target.stateDir()}.start(ctx, further)
+	if err != nil {
+		further.close()
+		return nil, err
+	}
+	return &laneConn{pipe: p, conn: c, link: further, own: true, ctx: ctx}, nil
+}
+
+// further makes one more connection to the host. It is nil where one must do.
+func (c *Conn) further(ctx context.Context) (link, error) {
+	if c.target.Local {
+		return nil, nil
+	}
+	c.furthering.Lock() // one at a time: the first refusal is the last
+	defer c.furthering.Unlock()
+	if c.alone {
+		return nil, nil
+	}
+	o := c.options
+	o.ConnectTimeout = startTimeout / 4
+	o.Log = func(string) {}
+	o.Password = nil
+	o.Passphrase = func(context.Context, string) (string, error) {
+		return "", errors.New("it was asked for once")
+	}
+	l, err := connector{target: c.target, options: o}.connect(ctx)
+	if err == nil {
+		return l, nil
+	}
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	c.alone = true
+	return nil, nil
+}
 
 // pings are how often the way to the agent and back is measured.
 const pings = 3
@@ -56,19 +100,28 @@ func (c *Conn) RTT() time.Duration {
 type laneConn struct {
 	*pipe
 	conn *Conn
+	link link
+	own  bool            // the link is this lane's alone
 	ctx  context.Context // of the push
 	once sync.Once
 }
 
 // Write sends a batch of frames in few system calls.
 func (l *laneConn) Write(b []byte) (int, error) {
-	defer l.conn.link.cork()()
+	defer l.link.cork()()
 	return l.pipe.Write(b)
 }
 
 // Close ends the agent at once: what it has received it keeps, and it waits for nothing.
 func (l *laneConn) Close() error {
-	l.once.Do(func() { go l.process.kill() })
+	l.once.Do(func() {
+		go func() {
+			l.process.kill()
+			if l.own {
+				l.link.close()
+			}
+		}()
+	})
 	return nil
 }
 
@@ -99,12 +152,12 @@ func (l *laneConn) Translate(err error) error {
 func (l *laneConn) death() error {
 	select { // the end of the stream is often seen before that of the program
 	case <-l.process.exited:
-	case <-l.conn.link.done():
+	case <-l.link.done():
 	case <-time.After(lastWordsWait):
 		return nil
 	}
-	if isDone(l.conn.link) {
-		return firstError(l.conn.link.cause(), errors.New("the connection ended"))
+	if isDone(l.link) {
+		return firstError(l.link.cause(), errors.New("the connection ended"))
 	}
 	if said := l.process.stderr.String(); said != "" {
 		return fmt.Errorf("the agent ended: %s", lastLine(said))

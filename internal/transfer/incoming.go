@@ -60,7 +60,7 @@ func Accept(ctx context.Context, rwc io.ReadWriteCloser, idle time.Duration) (*I
 			err = readMessage(inReader{in}, length, in.Open)
 		}
 		opened <- err
-		if err == nil {
+		if err == nil && in.Open.GetJoin() == "" {
 			in.cancel(in.listen())
 		}
 	}()
@@ -70,7 +70,9 @@ func Accept(ctx context.Context, rwc io.ReadWriteCloser, idle time.Duration) (*I
 			in.Close()
 			return nil, err
 		}
-		go in.report()
+		if in.Open.GetJoin() == "" {
+			go in.report()
+		}
 		return in, nil
 	case <-in.ctx.Done(): // a read can't be interrupted, and is left to the end of the process
 		err := context.Cause(in.ctx)
@@ -185,9 +187,18 @@ func (in *Incoming) report() {
 
 // listen takes the client's frames until the lane ends, and says why it did.
 func (in *Incoming) listen() error {
-	r := inReader{in}
+	return frames(inReader{in}, func(k kind) (*receiver, error) {
+		if to := in.sink.Load(); to != nil {
+			return to, nil
+		}
+		return nil, broken("a frame %q before the plan", k)
+	})
+}
+
+// frames takes frames until there are no more, and says why.
+func frames(from io.Reader, sink func(kind) (*receiver, error)) error {
 	for {
-		k, length, err := readHead(r)
+		k, length, err := readHead(from)
 		if errors.Is(err, errProtocol) {
 			return err
 		}
@@ -197,23 +208,9 @@ func (in *Incoming) listen() error {
 		if k == kindBeat && length == 0 {
 			continue
 		}
-		to := in.sink.Load()
-		if to == nil {
-			return broken("a frame %q before the plan", k)
-		}
-		switch k {
-		case kindData:
-			err = to.data(r, length)
-		case kindZero:
-			err = to.zero(r, length)
-		case kindCopy:
-			err = to.copy(r, length)
-		case kindCompare:
-			err = to.compare(r, length)
-		case kindEnd:
-			err = to.end(r, length)
-		default:
-			err = broken("a frame %q", k)
+		to, err := sink(k)
+		if err == nil {
+			err = to.frame(from, k, length)
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = ErrCut
@@ -221,6 +218,23 @@ func (in *Incoming) listen() error {
 		if err != nil {
 			return err
 		}
+	}
+}
+
+func (r *receiver) frame(from io.Reader, k kind, length int) error {
+	switch k {
+	case kindData:
+		return r.data(from, length)
+	case kindZero:
+		return r.zero(from, length)
+	case kindCopy:
+		return r.copy(from, length)
+	case kindCompare:
+		return r.compare(from, length)
+	case kindEnd:
+		return r.end(from, length)
+	default:
+		return broken("a frame %q", k)
 	}
 }
 
@@ -306,8 +320,13 @@ func (r *receiver) end(from io.Reader, length int) error {
 	if int(m.GetAnswered()) != r.asked {
 		return nil // another one will come, after what was asked for since
 	}
-	r.ended, r.promised = true, m.GetSha256()
-	r.cond.Broadcast()
+	if len(m.GetSha256()) > 0 {
+		r.promised = m.GetSha256()
+	}
+	if r.ends++; r.ends >= int(m.GetLanes()) { // the other lanes have all of theirs behind them, too
+		r.ended = true
+		r.cond.Broadcast()
+	}
 	return nil
 }
 

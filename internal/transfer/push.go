@@ -63,10 +63,18 @@ type Result struct {
 }
 
 const (
-	// batchSize is what a lane is given at once, in bytes: one piece, or several small ones.
-	batchSize = headSize + placeSize + pieceSize
-	// batches are how many of them are read ahead for each lane.
-	batches = 3
+	// batches are how many batches of frames are read ahead for the first lane, and more for each
+	// further one. A batch is one piece, or several small ones.
+	batches, moreBatches = 3, 2
+
+	// An SSH channel's window is 2 MiB, so that one lane carries that much in a round trip: all
+	// that a near host's processor can take, and 36 MB/s at 50 ms. From nearLimit on there are
+	// farLanes lanes. They take pieces of farPiece bytes, so that none is waited for at the end.
+	nearLimit = 2 * time.Millisecond
+	farLanes  = 4
+	farPiece  = 256 << 10
+	// furtherFrom is how many bytes must be missing for further lanes to pay.
+	furtherFrom = 4 << 20
 	// beatEvery keeps the agent alive while nothing is sent. It ends itself after a minute.
 	beatEvery = 10 * time.Second
 	// silence is how long the agent may say nothing. It says something four times a second.
@@ -107,7 +115,10 @@ func pushOnce(ctx context.Context, l Lanes, header *agentpb.ModelHeader, src Sou
 	if err != nil {
 		return Result{}, false, err
 	}
-	p := &push{src: src, files: src.Files(), options: o, caller: caller, ctx: ctx, cancel: cancel, events: make(chan event, 16)}
+	p := &push{
+		src: src, files: src.Files(), options: o, caller: caller, ctx: ctx, cancel: cancel,
+		events: make(chan event, 16), piece: pieceSize, to: l, joined: make(chan *lane, farLanes),
+	}
 	p.pinned = header.GetSha256() != ""
 	open := &agentpb.LaneOpen{Header: p.header(header)}
 	if known, ok := first.(Opening); ok {
@@ -118,6 +129,7 @@ func pushOnce(ctx context.Context, l Lanes, header *agentpb.ModelHeader, src Sou
 	}
 	open.Sparse = sparse(src)
 	out := newLane(first)
+	p.lanes = []*lane{out}
 	defer out.close()
 	// Whatever blocks on the lane ends with it.
 	defer context.AfterFunc(ctx, out.close)()
@@ -166,6 +178,11 @@ type push struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	events  chan event
+
+	to     Lanes
+	lanes  []*lane    // that are used, the first one first
+	joined chan *lane // further ones that can be
+	piece  uint64     // the most bytes in a frame
 
 	reading sync.WaitGroup // what uses the source
 
@@ -232,13 +249,21 @@ func (p *push) run(out *lane, open *agentpb.LaneOpen) (Result, error) {
 			return Result{}, p.reason(err)
 		}
 	}
+	p.further(open.GetStateDir(), e.plan)
 	sent := make(chan error, 1) // takes the end of each sending
 	send := func(need []*agentpb.LaneRange, answered uint32) {
 		p.reading.Add(1)
 		go func() {
-			err := p.send(out, need)
-			if err == nil {
-				err = out.message(kindEnd, &agentpb.LaneEnd{Sha256: p.digests(), Answered: answered})
+			err := p.send(need)
+			for i, l := range p.lanes {
+				if err != nil {
+					break
+				}
+				end := &agentpb.LaneEnd{Answered: answered, Lanes: uint32(len(p.lanes))}
+				if i == 0 {
+					end.Sha256 = p.digests()
+				}
+				err = l.message(kindEnd, end)
 			}
 			sent <- err
 		}()
@@ -454,39 +479,119 @@ type sourceError struct{ err error }
 func (e *sourceError) Error() string { return e.err.Error() }
 func (e *sourceError) Unwrap() error { return e.err }
 
-// send reads what is needed and writes it to the lane, in order.
-func (p *push) send(l *lane, need []*agentpb.LaneRange) error {
-	full := make(chan []byte, batches)
-	free := make(chan []byte, batches)
-	for range batches {
-		free <- make([]byte, 0, batchSize)
+// further opens more lanes, where one can't carry what the way to the host can.
+func (p *push) further(stateDir string, plan *agentpb.LanePlan) {
+	var missing uint64
+	for _, n := range plan.GetNeed() {
+		missing += n.GetLength()
 	}
+	lanes := farLanes
+	if p.options.MaxLanes > 0 {
+		lanes = min(lanes, p.options.MaxLanes)
+	}
+	if lanes == 1 || plan.GetJoin() == "" || missing < furtherFrom || p.to.RTT() < nearLimit {
+		return
+	}
+	p.piece = farPiece
+	for range lanes - 1 {
+		go p.join(&agentpb.LaneOpen{StateDir: stateDir, Join: plan.GetJoin()})
+	}
+}
+
+// join opens one more lane. One that can't be opened isn't needed; one that ends too early has
+// taken bytes with it, and ends the push.
+func (p *push) join(open *agentpb.LaneOpen) {
+	rwc, err := p.to.ExtraLane(p.ctx)
+	if err != nil {
+		return
+	}
+	l := newLane(rwc)
+	context.AfterFunc(p.ctx, l.close)
+	if _, err := l.write([]byte(Preface)); err != nil {
+		return
+	}
+	if err := l.message(kindOpen, open); err != nil {
+		return
+	}
+	if e, err := readEvent(rwc); err != nil || e.kind != kindProgress {
+		l.close()
+		return
+	}
+	p.joined <- l
+	go p.beat(l)
+	for {
+		e, err := readEvent(rwc)
+		if err == nil {
+			err = e.err
+		}
+		if err != nil {
+			p.cancel(err) // which does nothing when the push has ended
+			return
+		}
+	}
+}
+
+// send reads what is needed, in order, and writes it to the lanes.
+func (p *push) send(need []*agentpb.LaneRange) error {
+	const most = batches + moreBatches*(farLanes-1)
+	full := make(chan []byte, batches)
+	free := make(chan []byte, most)
+	addBatches := func(n int) {
+		for range n {
+			free <- make([]byte, 0, headSize+placeSize+p.piece)
+		}
+	}
+	addBatches(batches)
 	ctx, cancel := context.WithCancelCause(p.ctx)
 	defer cancel(nil)
 	var readErr error
+	read := make(chan struct{})
 	go func() {
 		defer p.reading.Done()
+		defer close(read)
 		defer close(full)
 		b := &batcher{ctx: ctx, full: full, free: free}
 		if readErr = p.read(ctx, b, need); readErr == nil {
 			readErr = b.flush()
 		}
 	}()
-	var err error
-	for b := range full {
-		if err != nil {
-			continue
-		}
-		if _, err = l.write(b); err != nil {
-			cancel(err)
-			continue
-		}
-		free <- b[:0]
+	var writing sync.WaitGroup
+	failed := make(chan error, farLanes)
+	use := func(l *lane) {
+		writing.Go(func() {
+			for b := range full {
+				if _, err := l.write(b); err != nil {
+					failed <- err
+					cancel(err)
+					return
+				}
+				free <- b[:0]
+			}
+		})
 	}
-	if err != nil {
+	for i, l := range p.lanes {
+		if i > 0 {
+			addBatches(moreBatches)
+		}
+		use(l)
+	}
+	for sending := true; sending; {
+		select {
+		case l := <-p.joined:
+			p.lanes = append(p.lanes, l)
+			addBatches(moreBatches)
+			use(l)
+		case <-read:
+			sending = false
+		}
+	}
+	writing.Wait()
+	select {
+	case err := <-failed:
 		return err
+	default:
+		return readErr
 	}
-	return readErr
 }
 
 // batcher collects frames until they are worth a write.
@@ -698,7 +803,7 @@ func (r *fileReader) send(s span) error {
 				at = until
 				continue
 			}
-			n := min(until-at, pieceSize)
+			n := min(until-at, r.push.piece)
 			err := r.batch.data(place{r.file, at}, int(n), func(b []byte) error { return r.fill(at, b) })
 			if err != nil {
 				return err

@@ -33,6 +33,7 @@ type host struct {
 	t   testing.TB
 	dir string
 
+	rtt    time.Duration
 	served sync.WaitGroup
 	// link, if set, is put between the two ends of the next lane.
 	link func(io.ReadWriteCloser) io.ReadWriteCloser
@@ -45,7 +46,7 @@ func newHost(t testing.TB) *host {
 }
 
 func (h *host) path(name string) string { return filepath.Join(h.dir, name) }
-func (h *host) RTT() time.Duration      { return 0 }
+func (h *host) RTT() time.Duration      { return h.rtt }
 
 // Lane starts what an agent runs for a lane.
 func (h *host) Lane(context.Context) (io.ReadWriteCloser, error) {
@@ -65,6 +66,12 @@ func (h *host) serve(rwc io.ReadWriteCloser) {
 		return
 	}
 	defer in.Close()
+	if in.Open.GetJoin() != "" {
+		if err := in.Join(); err != nil {
+			_ = in.Fail(err)
+		}
+		return
+	}
 	d, err := durable.Open(h.dir)
 	if err != nil {
 		h.t.Error(err)
@@ -460,6 +467,97 @@ func flip(t *testing.T, path string, at int64) {
 	b[0] ^= 0x40
 	if _, err := f.WriteAt(b, at); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A host that is far away is sent to over several lanes at once.
+func TestFarHost(t *testing.T) {
+	s := single(random(1, 24*piece+5))
+	for _, pinned := range []bool{true, false} {
+		h := newHost(t)
+		h.rtt = 50 * time.Millisecond
+		var mu sync.Mutex
+		var lanes []*countingLink
+		all := make(chan struct{})
+		h.link = func(c io.ReadWriteCloser) io.ReadWriteCloser {
+			mu.Lock()
+			defer mu.Unlock()
+			lanes = append(lanes, &countingLink{ReadWriteCloser: c, enough: 5 * piece, others: all})
+			if len(lanes) == 4 {
+				close(all)
+			}
+			return lanes[len(lanes)-1]
+		}
+		head := header("m.gguf", s)
+		if !pinned {
+			head.Sha256 = ""
+		}
+		if _, err := transfer.Push(t.Context(), h, head, s, transfer.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		h.wantModel("m.gguf", s)
+		for i, l := range lanes {
+			if got := l.written.Load(); got < piece/2 {
+				t.Errorf("lane %d of %d has carried %d bytes", i, len(lanes), got)
+			}
+		}
+	}
+}
+
+// countingLink counts what is written. A lane that has carried its share waits until all lanes are
+// there.
+type countingLink struct {
+	io.ReadWriteCloser
+	written atomic.Int64
+	enough  int64
+	others  chan struct{}
+}
+
+func (l *countingLink) Write(b []byte) (int, error) {
+	if l.written.Add(int64(len(b))) > l.enough {
+		<-l.others
+	}
+	return l.ReadWriteCloser.Write(b)
+}
+
+func TestCutsOfOneLaneOfMany(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	s := single(random(1, 12*piece+5))
+	for range 20 {
+		h := newHost(t)
+		h.rtt = 50 * time.Millisecond
+		for {
+			var lane atomic.Int64
+			cut := rnd.Int64N(5)
+			h.link = func(c io.ReadWriteCloser) io.ReadWriteCloser {
+				var writes, reads atomic.Int64
+				writes.Store(1 << 40)
+				reads.Store(1 << 40)
+				if lane.Add(1) == cut {
+					writes.Store(rnd.Int64N(4 * piece))
+				}
+				return cutLink{c, &writes, &reads}
+			}
+			_, err := h.push("m.gguf", s)
+			h.served.Wait()
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, transfer.ErrCut) && !errors.Is(err, errWire) {
+				t.Fatal(err)
+			}
+		}
+		h.wantModel("m.gguf", s)
+	}
+}
+
+func TestLaneJoinsOnlyAPush(t *testing.T) {
+	h := newHost(t)
+	for _, name := range []string{"../../run/dbus/system_bus_socket", "llmhost-lane-", "llmhost-lane-AAAAAAAAAAAAAAAAAAAAAAAAAA"} {
+		said := h.converse(append([]byte(transfer.Preface), frame('O', mustMarshal(&agentpb.LaneOpen{Join: name}))...))
+		if !strings.HasPrefix(said, "X") {
+			t.Errorf("%s: %q", name, said)
+		}
 	}
 }
 

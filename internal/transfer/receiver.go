@@ -61,7 +61,8 @@ type receiver struct {
 	next      place   // where the hash goes on after what it is at
 	queue     []piece // from there on, in order
 	asked     int     // how often bytes were asked for again
-	ended     bool    // all that was asked for was sent
+	ends      int     // how many lanes have sent all that was asked for
+	ended     bool    // all of them have
 	promised  []string
 }
 
@@ -171,6 +172,10 @@ func (r *receiver) run() ([]string, error) {
 		r.cond.Broadcast()
 	})
 	defer stop()
+	if door, err := openDoor(r); err == nil { // else one lane must do
+		defer door.close()
+		plan.Join = door.name
+	}
 	r.in.sink.Store(r)
 	if err := r.in.send(kindPlan, plan); err != nil {
 		return nil, ErrCut
@@ -515,7 +520,7 @@ func (r *receiver) askAgain(e extent) error {
 	r.claimed[e.file].remove(e.span)
 	r.arrived.Add(-(e.end - e.start))
 	r.asked++
-	r.ended = false
+	r.ended, r.ends = false, 0
 	// What is behind it is on the disk, and would fill the queue before these bytes are there.
 	for _, p := range r.queue {
 		r.recycle(p)

@@ -351,6 +351,7 @@ type LaneEnd struct {
 	// Of each file, when the header pins nothing: what the sender has read.
 	Sha256        []string `protobuf:"bytes,1,rep,name=sha256,proto3" json:"sha256,omitempty"`
 	Answered      uint32   `protobuf:"varint,2,opt,name=answered,proto3" json:"answered,omitempty"` // how many LaneNeed were answered before
+	Lanes         uint32   `protobuf:"varint,3,opt,name=lanes,proto3" json:"lanes,omitempty"`       // how many lanes say this; 0: one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -395,6 +396,13 @@ func (x *LaneEnd) GetSha256() []string {
 func (x *LaneEnd) GetAnswered() uint32 {
 	if x != nil {
 		return x.Answered
+	}
+	return 0
+}
+
+func (x *LaneEnd) GetLanes() uint32 {
+	if x != nil {
+		return x.Lanes
 	}
 	return 0
 }
@@ -538,10 +546,11 @@ const file_lane_proto_rawDesc = "" +
 	"\x06sketch\x18\x02 \x01(\bR\x06sketch\x12\x12\n" +
 	"\x04stop\x18\x03 \x01(\bR\x04stop\";\n" +
 	"\bLaneNeed\x12/\n" +
-	"\x04need\x18\x01 \x03(\v2\x1b.llmhost.agent.v1.LaneRangeR\x04need\"=\n" +
+	"\x04need\x18\x01 \x03(\v2\x1b.llmhost.agent.v1.LaneRangeR\x04need\"S\n" +
 	"\aLaneEnd\x12\x16\n" +
 	"\x06sha256\x18\x01 \x03(\tR\x06sha256\x12\x1a\n" +
-	"\banswered\x18\x02 \x01(\rR\banswered\"@\n" +
+	"\banswered\x18\x02 \x01(\rR\banswered\x12\x14\n" +
+	"\x05lanes\x18\x03 \x01(\rR\x05lanes\"@\n" +
 	"\fLaneProgress\x12\x18\n" +
 	"\aarrived\x18\x01 \x01(\x04R\aarrived\x12\x16\n" +
 	"\x06hashed\x18\x02 \x01(\x04R\x06hashed\"r\n" +
