@@ -122,6 +122,38 @@ func TestEmptyHostNeedsNothing(t *testing.T) {
 	}
 }
 
+// Without a period there is no timer, and a model can still be verified by hand.
+func TestVerificationThatIsOffHasNoTimer(t *testing.T) {
+	for period, timers := range map[string]int{"off": 0, "24h": 1} {
+		h, diags := hostfile.Parse(fmt.Appendf(nil, `host "x" {
+			local {}
+			models {
+				verify_every = %q
+			}
+			model "a" {
+				source = "/home/me/a.gguf"
+				sha256 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+			}
+		}`, period), "x.hcl")
+		if err := hostfile.AsError(diags); err != nil {
+			t.Fatal(err)
+		}
+		resources, err := declare(t, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		units := map[string]int{}
+		for _, r := range resources {
+			if r.Type == "llmhost:index:SystemdUnit" {
+				units[r.Inputs["name"].StringValue()]++
+			}
+		}
+		if units["llmhost-verify.timer"] != timers || units["llmhost-verify.service"] != 1 {
+			t.Errorf("verify_every = %q: the units are %v", period, units)
+		}
+	}
+}
+
 func TestFileSourceThatCannotBeDeployed(t *testing.T) {
 	for name, test := range map[string]struct {
 		content []byte
