@@ -11,8 +11,8 @@ import (
 	"github.com/llmhost/llmhost/internal/transfer"
 )
 
-// lineEvery is how often a verification says how far it is: a model of 200 GB takes an hour on
-// a disk that gives way to everything else.
+// lineEvery is how often the journal is told how far a reading is: a model of 200 GB takes an
+// hour on a disk that gives way to everything else.
 const lineEvery = time.Minute
 
 // Verify reads the models of records, and of folders of records, from beginning to end and
@@ -82,23 +82,26 @@ func (w *Watcher) verify(ctx context.Context, r *checkrecord.Record, maxAge time
 // drift.
 func (w *Watcher) read(ctx context.Context, r *checkrecord.Record) (*models.Model, error) {
 	begun := time.Now()
-	said := begun
-	var meter progress.Meter
 	m, err := models.Verify(ctx, w.Digests, r.Path, models.VerifyOptions{
-		Want: r.SHA256, Remember: true,
-		Idle: true,
+		Want: r.SHA256, Remember: true, Idle: true, Progress: w.progress(r.Name),
 		Also: func(m *models.Model) error { return signed(r, m) },
-		Progress: func(_ string, done, total uint64) {
-			now := time.Now()
-			meter.Add(transfer.Progress{Phase: "verify", Done: done, Total: total}, now)
-			if now.Sub(said) >= lineEvery {
-				said = now
-				fmt.Fprintf(w.Out, "model %s: %s\n", r.Name, meter.String())
-			}
-		},
 	})
 	if err == nil && fault(r, m) == "" {
 		fmt.Fprintf(w.Out, "model %s: %s is as pinned, read in %s\n", r.Name, r.Path, progress.Duration(time.Since(begun)))
 	}
 	return m, err
+}
+
+// progress says how far the reading of a model is, now and then.
+func (w *Watcher) progress(name string) func(file string, done, total uint64) {
+	var meter progress.Meter
+	said := time.Now()
+	return func(_ string, done, total uint64) {
+		now := time.Now()
+		meter.Add(transfer.Progress{Phase: "verify", Done: done, Total: total}, now)
+		if now.Sub(said) >= lineEvery {
+			said = now
+			fmt.Fprintf(w.Out, "model %s: %s\n", name, meter.String())
+		}
+	}
 }

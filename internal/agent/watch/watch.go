@@ -66,7 +66,7 @@ func (w *Watcher) Check(ctx context.Context, files []string) error {
 			continue
 		}
 		begun := time.Now()
-		m, err := models.Look(ctx, w.Digests, r.Path, models.Options{Remember: true})
+		m, err := models.Look(ctx, w.Digests, r.Path, models.Options{Remember: true, Progress: w.progress(r.Name)})
 		if err != nil {
 			wrong.addf("model %s: %s can't be read: %v", r.Name, r.Path, err)
 			continue
