@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,19 +21,10 @@ func TestKernelProtectsModels(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	disk := filepath.Join(t.TempDir(), "disk.img")
-	if out, err := exec.Command("sh", "-c", `PATH=$PATH:/usr/sbin:/sbin mke2fs -q -t ext4 -O verity -b 4096 "$0" 16M`, disk).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	t.Cleanup(func() {
-		on(t, "umount /root/protected 2>/dev/null; rm -rf /root/models.test /root/disk.img /root/protected")
-	})
+	mountProtecting(t, "/root/protected")
+	t.Cleanup(func() { on(t, "rm -f /root/models.test") })
 	toVM(t, tests, "/root/models.test")
-	toVM(t, disk, "/root/disk.img")
-	on(t, `set -e
-		chmod 700 /root/models.test
-		mkdir /root/protected
-		mount -o loop /root/disk.img /root/protected`)
+	on(t, "chmod 700 /root/models.test")
 	out := on(t, "LLMHOST_TEST_VERITY=/root/protected /root/models.test -test.run '^TestProtection$' -test.v")
 	if !strings.Contains(out, "--- PASS: TestProtection") {
 		t.Fatalf("it did not run:\n%s", out)
@@ -47,6 +40,55 @@ func TestKernelProtectsModels(t *testing.T) {
 	if !strings.Contains(out, "--- PASS: TestBrokenDisk") {
 		t.Fatalf("it did not run:\n%s", out)
 	}
+}
+
+// A server works with a model that the kernel protects, and deployments, drift and removal are as
+// they are with any other.
+func TestServerWithAProtectedModel(t *testing.T) {
+	mountProtecting(t, "/srv/protected")
+	before := on(t, footprint)
+	p := newProject(t)
+	p.host("protected", `  models {
+    path = "/srv/protected/models"
+  }`+modelServer("guarded"))
+	p.destroyAtEnd("protected")
+	p.up("protected")
+	var list struct {
+		Models []struct {
+			Path, State string
+			Verity      bool
+			UsedBy      []string
+		}
+	}
+	if err := json.Unmarshal([]byte(p.must("model", "ls", "-s", "protected", "--json").stdout), &list); err != nil {
+		t.Fatal(err)
+	}
+	const path = "/srv/protected/models/tiny.gguf"
+	if len(list.Models) != 1 || list.Models[0].Path != path || list.Models[0].State != "ok" || !list.Models[0].Verity ||
+		!slices.Equal(list.Models[0].UsedBy, []string{"llmhost-guarded.service"}) {
+		t.Errorf("listed: %+v", list.Models)
+	}
+	if out, err := tryOn("echo x >> " + path); err == nil || !strings.Contains(err.Error()+out, "Operation not permitted") {
+		t.Errorf("root may write to it: %v %s", err, out)
+	}
+	on(t, "touch -d 2001-01-01 "+path) // its times say nothing
+	p.noDrift("protected")
+	unchanged(t, p.up("protected", "--refresh"))
+	p.must("ask", "-s", "protected", "What are you?")
+	p.must("destroy", "-s", "protected", "--yes", "--skip-preview", "--non-interactive")
+	settled(t, before)
+}
+
+// mountProtecting mounts a small file system with fs-verity on a folder of the VM.
+func mountProtecting(t *testing.T, folder string) {
+	t.Helper()
+	disk := filepath.Join(t.TempDir(), "disk.img")
+	if out, err := exec.Command("sh", "-c", `PATH=$PATH:/usr/sbin:/sbin mke2fs -q -t ext4 -O verity -b 4096 "$0" 16M`, disk).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Cleanup(func() { on(t, "umount "+folder+"; rmdir "+folder+"; rm -f /root/disk.img") })
+	toVM(t, disk, "/root/disk.img")
+	on(t, "mkdir -p "+folder+" && mount -o loop /root/disk.img "+folder)
 }
 
 // toVM copies a file to the VM.
