@@ -133,3 +133,35 @@ func TestAddedFolderHasTheManifestsDigest(t *testing.T) {
 		t.Errorf("the host file lacks\n%s\nand is\n%s", want, text)
 	}
 }
+
+// A local path is written so that it is found from the host file on another machine, too, as far
+// as that can be.
+func TestLocalPathsInHostFiles(t *testing.T) {
+	base := t.TempDir()
+	home, project := filepath.Join(base, "home"), filepath.Join(base, "home", "project")
+	t.Setenv("HOME", home)
+	if err := os.MkdirAll(filepath.Join(project, "hosts"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(project)
+	for typed, want := range map[string]string{
+		"models/x.gguf":                         "../models/x.gguf",
+		filepath.Join(project, "models/x.gguf"): "../models/x.gguf",
+		"hosts/x.gguf":                          "x.gguf",
+		"../models/x.gguf":                      "~/models/x.gguf",
+		"~/models/x.gguf":                       "~/models/x.gguf",
+		filepath.Join(base, "elsewhere/x.gguf"): filepath.Join(base, "elsewhere/x.gguf"),
+		"../../elsewhere/x.gguf":                filepath.Join(base, "elsewhere/x.gguf"),
+		"hf://org/repo@main/x.gguf":             "hf://org/repo@main/x.gguf",
+		"models/x-00001-of-00002.gguf":          "../models/x-00001-of-00002.gguf",
+	} {
+		s, err := modelfile.ParseSource(typed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := written(s, typed, "hosts/good.hcl")
+		if err != nil || got.Text != want {
+			t.Errorf("%s is written as %s, %v; want %s", typed, got.Text, err, want)
+		}
+	}
+}
