@@ -12,7 +12,8 @@ import (
 )
 
 // Cache remembers the digests of this machine's files, so that one that nobody has written to
-// isn't read again. A nil Cache remembers nothing.
+// isn't read again. It doesn't see a write through a memory mapping that was there before the file
+// was read. A nil Cache remembers nothing.
 type Cache struct {
 	folder string
 }
