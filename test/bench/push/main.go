@@ -28,11 +28,14 @@ import (
 type options struct {
 	only  []string
 	sizes []uint64
-	runs  int
-	bin   string // the llmhost program
-	dir   string // where files are placed: in memory
-	json  bool
-	seed  uint64
+
+	slowSize uint64 // of the model that goes over a slow link
+
+	runs int
+	bin  string // the llmhost program
+	dir  string // where files are placed: in memory
+	json bool
+	seed uint64
 
 	out io.Writer
 }
@@ -51,13 +54,14 @@ func main() {
 	o := options{out: os.Stdout}
 	only := flag.String("only", strings.Join(parts, ","), "parts to run")
 	sizes := flag.String("sizes", "64MB,2GB,4.5GB", "sizes of the model")
+	slowSize := flag.String("slow-size", "64MB", "size of the model that goes over a slow link")
 	flag.IntVar(&o.runs, "runs", 3, "runs of each way; of models over 4 GB one")
 	flag.StringVar(&o.bin, "bin", "bin/llmhost", "the llmhost program to measure")
 	flag.StringVar(&o.dir, "dir", "/dev/shm", "folder in memory for the files; the largest model needs three times its size there")
 	flag.BoolVar(&o.json, "json", false, "print one JSON object instead of tables")
 	flag.Uint64Var(&o.seed, "seed", 1, "of the bytes and of the places where connections are cut")
 	flag.Parse()
-	exit(o.parse(*only, *sizes))
+	exit(o.parse(*only, *sizes, *slowSize))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx, &o)
@@ -75,7 +79,7 @@ func exit(err error) {
 	}
 }
 
-func (o *options) parse(only, sizes string) error {
+func (o *options) parse(only, sizes, slowSize string) error {
 	for part := range strings.SplitSeq(only, ",") {
 		if !slices.Contains(parts, part) {
 			return fmt.Errorf("-only: there is no part %q; parts are %s", part, strings.Join(parts, ", "))
@@ -83,11 +87,15 @@ func (o *options) parse(only, sizes string) error {
 		o.only = append(o.only, part)
 	}
 	for text := range strings.SplitSeq(sizes, ",") {
-		size, err := humanize.ParseBytes(text)
-		if err != nil || size == 0 {
-			return fmt.Errorf("-sizes: %q is no size, such as 64MB", text)
+		size, err := parseSize("-sizes", text)
+		if err != nil {
+			return err
 		}
 		o.sizes = append(o.sizes, size)
+	}
+	var err error
+	if o.slowSize, err = parseSize("-slow-size", slowSize); err != nil {
+		return err
 	}
 	if o.runs < 1 {
 		return errors.New("-runs: at least one")
@@ -101,6 +109,14 @@ func (o *options) parse(only, sizes string) error {
 	}
 	o.bin = bin
 	return nil
+}
+
+func parseSize(flag, text string) (uint64, error) {
+	size, err := humanize.ParseBytes(text)
+	if err != nil || size == 0 {
+		return 0, fmt.Errorf("%s: %q is no size, such as 64MB", flag, text)
+	}
+	return size, nil
 }
 
 // report is all that was measured.

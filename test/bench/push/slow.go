@@ -37,7 +37,7 @@ type slowRow struct {
 	Rsync   float64 `json:"rsync"`
 }
 
-const slowSize = 64 << 20
+var slowSteps = []string{"new", "cut halfway, the rest", "header grown by 4 KiB"}
 
 // sshdCommand has this program run a server in the namespace that it is in, until its input
 // ends.
@@ -61,8 +61,8 @@ func farSSHD(args []string) error {
 // slow measures both ways at the same time, each over a link of its own: it is the links that
 // are busy, and not this machine.
 func slow(ctx context.Context, o *options, work string) (*slowTable, error) {
-	fmt.Fprintf(o.out, "\nSlow link: %s; %s of random bytes, one run\n\n", linkText, humanize.Bytes(slowSize))
-	t := &slowTable{Size: slowSize, Link: linkText}
+	fmt.Fprintf(o.out, "\nSlow link: %s; %s of random bytes, one run\n\n", linkText, humanize.Bytes(o.slowSize))
+	t := &slowTable{Size: o.slowSize, Link: linkText}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var took [2][]float64
@@ -80,7 +80,7 @@ func slow(ctx context.Context, o *options, work string) (*slowTable, error) {
 		return nil, context.Cause(ctx)
 	}
 	fmt.Fprintln(o.out, "| | llmhost, s | rsync, s |\n|---|--:|--:|")
-	for i, what := range []string{"new", "cut halfway, the rest", "header grown by 4 KiB"} {
+	for i, what := range slowSteps {
 		t.Rows = append(t.Rows, &slowRow{what, took[0][i], took[1][i]})
 		fmt.Fprintf(o.out, "| %s | %.1f | %.1f |\n", what, took[0][i], took[1][i])
 	}
@@ -89,7 +89,7 @@ func slow(ctx context.Context, o *options, work string) (*slowTable, error) {
 
 func slowWay(ctx context.Context, o *options, work, way string) (took []float64, err error) {
 	defer os.RemoveAll(work)
-	b := &bench{options: o, work: work, size: slowSize, model: filepath.Join(work, "here", "model.gguf"), there: filepath.Join(work, "there")}
+	b := &bench{options: o, work: work, size: o.slowSize, model: filepath.Join(work, "here", "model.gguf"), there: filepath.Join(work, "there")}
 	for _, dir := range []string{filepath.Dir(b.model), b.there, filepath.Join(work, "home")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
@@ -126,7 +126,7 @@ func slowWay(ctx context.Context, o *options, work, way string) (took []float64,
 			return nil, err
 		}
 	}
-	for _, step := range []struct {
+	for i, step := range []struct {
 		prepare func() error
 		flags   []string // of rsync
 	}{
@@ -155,6 +155,7 @@ func slowWay(ctx context.Context, o *options, work, way string) (took []float64,
 			return nil, err
 		}
 		took = append(took, seconds)
+		fmt.Fprintf(os.Stderr, "%s, %s: %.1f s\n", way, slowSteps[i], seconds)
 	}
 	return took, nil
 }
