@@ -19,7 +19,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
 
-	"github.com/llmhost/llmhost/internal/lab"
+	"github.com/llmhost/llmhost/internal/remote/agentbin"
 )
 
 const large = 4 << 30 // from this size on, each way runs once
@@ -79,7 +79,7 @@ type twiceResult struct {
 // bench is a host and a model.
 type bench struct {
 	*options
-	sshd  *lab.SSHD
+	far   *far
 	host  place
 	work  string
 	model string // the file here
@@ -87,8 +87,6 @@ type bench struct {
 	size  uint64
 	pin   string
 	self  string
-
-	goCache, goPath string
 }
 
 func newBench(ctx context.Context, o *options, work string, size uint64) (*bench, error) {
@@ -102,28 +100,14 @@ func newBench(ctx context.Context, o *options, work string, size uint64) (*bench
 			return nil, err
 		}
 	}
-	if err := b.findGo(); err != nil {
+	if b.far, err = startFar(ctx, nil, filepath.Join(work, "sshd"), filepath.Join(work, "home"), ""); err != nil {
 		return nil, err
 	}
-	// What llmhost keeps on a host is in this folder too.
-	b.sshd, err = lab.StartSSHD(ctx, filepath.Join(work, "sshd"), lab.SSHDOptions{Config: []string{"SetEnv HOME=" + filepath.Join(work, "home")}})
-	if err != nil {
-		return nil, err
-	}
-	b.host = at(b.sshd)
+	b.host = b.far.place
 	return b, nil
 }
 
-func (b *bench) close() { b.sshd.Stop() }
-
-func (b *bench) findGo() error {
-	out, err := exec.Command("go", "env", "GOCACHE", "GOPATH").Output()
-	if err != nil {
-		return fmt.Errorf("go env: %w", err)
-	}
-	b.goCache, b.goPath, _ = strings.Cut(strings.TrimSpace(string(out)), "\n")
-	return nil
-}
+func (b *bench) close() { b.far.stop() }
 
 func loopback(ctx context.Context, o *options, work string) (tables []*sizeTable, err error) {
 	var free unix.Statfs_t
@@ -212,8 +196,7 @@ func (b *bench) push(host place, file string, more ...string) command {
 	url := fmt.Sprintf("ssh://%s@%s:%d%s/", host.user, host.address, host.port, b.there)
 	return command{
 		args: append([]string{b.bin, "model", "push", file, url, "--identity", host.key, "--known-hosts", host.known}, more...),
-		// Where Go keeps what it has compiled doesn't move: an llmhost of a checkout builds its agent.
-		env: []string{"GOCACHE=" + b.goCache, "GOPATH=" + b.goPath, "HOME=" + config, "XDG_CACHE_HOME=" + filepath.Join(config, "cache"), "XDG_CONFIG_HOME=" + config, "SSH_AUTH_SOCK=", "NO_COLOR=1"},
+		env:  []string{agentbin.DirVariable + "=" + b.agents, "HOME=" + config, "XDG_CACHE_HOME=" + filepath.Join(config, "cache"), "XDG_CONFIG_HOME=" + config, "SSH_AUTH_SOCK=", "NO_COLOR=1"},
 	}
 }
 
@@ -222,12 +205,12 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := os.WriteFile(small, []byte("GGUF"), 0o644); err != nil {
 		return err
 	}
-	_, err := measure(ctx, b.sshd.PID(), b.push(b.host, small))
+	_, err := measure(ctx, b.far.pid, b.push(b.host, small))
 	return err
 }
 
 func (b *bench) measure(ctx context.Context, args ...string) (*sample, error) {
-	return measure(ctx, b.sshd.PID(), command{args: args})
+	return measure(ctx, b.far.pid, command{args: args})
 }
 
 // ways are all ways. scp and its check are one run, of which the first part is a row too.
@@ -238,10 +221,10 @@ func (b *bench) ways() []*way {
 			return b.measure(ctx, b.host.rawArgs(b.self, b.model, b.target())...)
 		}},
 		{Name: wayPinned, once: func(ctx context.Context) (*sample, error) {
-			return measure(ctx, b.sshd.PID(), b.push(b.host, b.model, "--sha256", b.pin))
+			return measure(ctx, b.far.pid, b.push(b.host, b.model, "--sha256", b.pin))
 		}},
 		{Name: wayUnpinned, once: func(ctx context.Context) (*sample, error) {
-			return measure(ctx, b.sshd.PID(), b.push(b.host, b.model))
+			return measure(ctx, b.far.pid, b.push(b.host, b.model))
 		}},
 		{Name: wayRsync, once: func(ctx context.Context) (*sample, error) {
 			return b.rsync(ctx, b.host, "--whole-file")
@@ -289,7 +272,7 @@ func (b *bench) twice(ctx context.Context) (*twiceResult, error) {
 	if err := b.clear(); err != nil {
 		return nil, err
 	}
-	if _, err := measure(ctx, b.sshd.PID(), b.push(b.host, b.model)); err != nil {
+	if _, err := measure(ctx, b.far.pid, b.push(b.host, b.model)); err != nil {
 		return nil, err
 	}
 	var took []float64
@@ -299,7 +282,7 @@ func (b *bench) twice(ctx context.Context) (*twiceResult, error) {
 		if err != nil {
 			return nil, err
 		}
-		s, err := measure(ctx, b.sshd.PID(), b.push(b.host, b.model))
+		s, err := measure(ctx, b.far.pid, b.push(b.host, b.model))
 		if err != nil {
 			reads.close()
 			return nil, err
@@ -378,7 +361,7 @@ func (b *bench) deltas(ctx context.Context) (rows []*deltaRow, err error) {
 			run  func(host place) (*sample, error)
 		}{
 			{"llmhost", func(host place) (*sample, error) {
-				return measure(ctx, b.sshd.PID(), b.push(host, b.model, "--sha256", b.pin))
+				return measure(ctx, b.far.pid, b.push(host, b.model, "--sha256", b.pin))
 			}},
 			{"rsync", func(host place) (*sample, error) { return b.rsync(ctx, host, "--no-whole-file", "--ignore-times") }},
 		} {
@@ -407,7 +390,7 @@ func (b *bench) deltas(ctx context.Context) (rows []*deltaRow, err error) {
 }
 
 func (b *bench) wire(limit int64) (*wire, error) {
-	return newWire(b.host, b.sshd.HostKey, filepath.Join(b.work, "known_hosts_wire"), limit)
+	return newWire(b.host, b.far.hostKey, filepath.Join(b.work, "known_hosts_wire"), limit)
 }
 
 // cut cuts a push at a random byte and does it again.
@@ -422,7 +405,7 @@ func (b *bench) cut(ctx context.Context) (*cutResult, error) {
 		if err != nil {
 			return nil, err
 		}
-		_, err = measure(ctx, b.sshd.PID(), b.push(w.place, b.model, "--sha256", b.pin))
+		_, err = measure(ctx, b.far.pid, b.push(w.place, b.model, "--sha256", b.pin))
 		w.close()
 		if (err == nil) != (limit == 0) {
 			return nil, fmt.Errorf("a push over a link that is cut after %d bytes (0: never): %v", limit, err)

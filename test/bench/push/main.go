@@ -18,11 +18,14 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/llmhost/llmhost/internal/remote/agentbin"
 )
 
 type options struct {
@@ -31,11 +34,12 @@ type options struct {
 
 	slowSize uint64 // of the model that goes over a slow link
 
-	runs int
-	bin  string // the llmhost program
-	dir  string // where files are placed: in memory
-	json bool
-	seed uint64
+	runs   int
+	bin    string // the llmhost program
+	agents string // folder of the agent that it sends
+	dir    string // where files are placed: in memory
+	json   bool
+	seed   uint64
 
 	out io.Writer
 }
@@ -49,7 +53,7 @@ func main() {
 		exit(rawChannel(os.Args[2:]))
 	}
 	if len(os.Args) > 1 && os.Args[1] == sshdCommand {
-		exit(farSSHD(os.Args[2:]))
+		exit(runSSHD(os.Args[2], os.Args[3], os.Args[4], os.Args[5]))
 	}
 	o := options{out: os.Stdout}
 	only := flag.String("only", strings.Join(parts, ","), "parts to run")
@@ -161,6 +165,9 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	defer os.RemoveAll(work)
+	if o.agents, err = buildAgent(ctx, filepath.Join(work, "agents")); err != nil {
+		return err
+	}
 	if o.json {
 		o.out = io.Discard
 	}
@@ -197,6 +204,17 @@ func run(ctx context.Context, o *options) error {
 		printTargets(o.out, r.Targets)
 	}
 	return nil
+}
+
+// buildAgent builds the agent, so that an llmhost of a checkout sends one that is ready, as a
+// release does, and doesn't look each time whether it has to be built.
+func buildAgent(ctx context.Context, dir string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(dir, agentbin.FileName(runtime.GOARCH)), "./cmd/llmhost-agent")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the agent: %w\n%s", err, out)
+	}
+	return dir, nil
 }
 
 func printTargets(w io.Writer, targets []target) {

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/llmhost/llmhost/internal/lab"
 )
 
 // sample is one run of one way.
@@ -144,10 +142,6 @@ type place struct {
 	user    string
 	key     string
 	known   string // known_hosts file
-}
-
-func at(s *lab.SSHD) place {
-	return place{address: s.Address, port: s.Port, user: s.User, key: s.IdentityFile, known: s.KnownHostsFile}
 }
 
 // options are those of ssh, scp and sftp.

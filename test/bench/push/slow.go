@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,9 +15,6 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
-
-	"github.com/llmhost/llmhost/internal/atomicfile"
-	"github.com/llmhost/llmhost/internal/lab"
 )
 
 // slowTable is what was measured over a slow link.
@@ -38,25 +31,6 @@ type slowRow struct {
 }
 
 var slowSteps = []string{"new", "cut halfway, the rest", "header grown by 4 KiB"}
-
-// sshdCommand has this program run a server in the namespace that it is in, until its input
-// ends.
-const sshdCommand = "sshd"
-
-func farSSHD(args []string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	sshd, err := lab.StartSSHD(ctx, args[0], lab.SSHDOptions{Config: []string{"ListenAddress " + farIP, "SetEnv HOME=" + args[1]}})
-	if err != nil {
-		return err
-	}
-	defer sshd.Stop()
-	if err := json.NewEncoder(os.Stdout).Encode(sshd); err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
-}
 
 // slow measures both ways at the same time, each over a link of its own: it is the links that
 // are busy, and not this machine.
@@ -95,19 +69,16 @@ func slowWay(ctx context.Context, o *options, work, way string) (took []float64,
 			return nil, err
 		}
 	}
-	if err := b.findGo(); err != nil {
-		return nil, err
-	}
 	l, err := newLink(ctx, way, o.seed)
 	if err != nil {
 		return nil, err
 	}
 	defer l.close()
-	end, err := b.startFarSSHD(ctx, l)
-	if err != nil {
+	if b.far, err = startFar(ctx, []string{"ip", "netns", "exec", l.far}, filepath.Join(work, "sshd"), filepath.Join(work, "home"), farIP); err != nil {
 		return nil, err
 	}
-	defer end()
+	defer b.far.stop()
+	b.host = b.far.place
 	if b.pin, err = writeRandom(b.model, b.size, b.seed); err != nil {
 		return nil, err
 	}
@@ -158,42 +129,6 @@ func slowWay(ctx context.Context, o *options, work, way string) (took []float64,
 		fmt.Fprintf(os.Stderr, "%s, %s: %.1f s\n", way, slowSteps[i], seconds)
 	}
 	return took, nil
-}
-
-// startFarSSHD starts the server at the far end of a link.
-func (b *bench) startFarSSHD(ctx context.Context, l *link) (end func(), err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	server := exec.CommandContext(ctx, "ip", "netns", "exec", l.far, self, sshdCommand, filepath.Join(b.work, "sshd"), filepath.Join(b.work, "home"))
-	server.Stderr = os.Stderr
-	stdin, err := server.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := server.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := server.Start(); err != nil {
-		return nil, err
-	}
-	end = func() {
-		stdin.Close()
-		_ = server.Wait() // what it says goes to standard error
-	}
-	line, err := bufio.NewReader(stdout).ReadBytes('\n')
-	var sshd lab.SSHD
-	if err == nil {
-		err = json.Unmarshal(line, &sshd)
-	}
-	if err != nil {
-		end()
-		return nil, fmt.Errorf("the server at the far end: %w", err)
-	}
-	b.host = place{address: farIP, port: sshd.Port, user: sshd.User, key: sshd.IdentityFile, known: filepath.Join(b.work, "known_hosts")}
-	return end, atomicfile.Write(b.host.known, fmt.Appendf(nil, "[%s]:%d %s\n", farIP, sshd.Port, sshd.HostKey))
 }
 
 // cutHalfway kills a transfer when half of the model is on the host.
