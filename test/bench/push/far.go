@@ -25,7 +25,8 @@ import (
 type far struct {
 	place
 	hostKey string
-	pid     int // of sshd
+	sshd    int // its process
+	runner  int // the process that started it, and to which its orphans fall
 
 	input io.Closer
 	cmd   *exec.Cmd
@@ -73,7 +74,7 @@ func startFar(ctx context.Context, prefix []string, dir, home, address string) (
 		f.stop()
 		return nil, fmt.Errorf("the server of the benchmark: %w", err)
 	}
-	f.hostKey, f.pid = s.HostKey, s.PID
+	f.hostKey, f.sshd, f.runner = s.HostKey, s.PID, cmd.Process.Pid
 	f.place = place{address: s.Address, port: s.Port, user: s.User, key: s.IdentityFile, known: s.KnownHostsFile}
 	if address != "" {
 		f.address, f.known = address, filepath.Join(dir, "known_hosts_far")
@@ -118,6 +119,17 @@ func runSSHD(dir, home, address, outside string) error {
 		return err
 	}
 	defer sshd.Stop()
+	// A session may end before its agent has. The kernel counts the time of what was waited for.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	go func() {
+		for {
+			if _, err := unix.Wait4(-1, nil, 0, nil); err != nil && !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
+	}()
 	if err := json.NewEncoder(os.Stdout).Encode(started{SSHD: *sshd, PID: sshd.PID()}); err != nil {
 		return err
 	}

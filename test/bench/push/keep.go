@@ -35,7 +35,7 @@ func keep(ctx context.Context, o *options, work string) (*keptTable, error) {
 		if _, err := writeRandom(b.model, keptSize, uint64(i)); err != nil {
 			return nil, err
 		}
-		if _, err := measure(ctx, b.far.pid, b.push(b.host, b.model)); err != nil {
+		if _, err := b.far.measure(ctx, b.push(b.host, b.model)); err != nil {
 			return nil, err
 		}
 	}
@@ -43,7 +43,7 @@ func keep(ctx context.Context, o *options, work string) (*keptTable, error) {
 	ls.args = []string{b.bin, "model", "ls", ls.args[4], "--identity", b.host.key, "--known-hosts", b.host.known}
 	var took []float64
 	for range max(o.runs, 3) {
-		s, err := measure(ctx, b.far.pid, ls)
+		s, err := b.far.measure(ctx, ls)
 		if err != nil {
 			return nil, err
 		}

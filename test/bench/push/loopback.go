@@ -205,12 +205,12 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := os.WriteFile(small, []byte("GGUF"), 0o644); err != nil {
 		return err
 	}
-	_, err := measure(ctx, b.far.pid, b.push(b.host, small))
+	_, err := b.far.measure(ctx, b.push(b.host, small))
 	return err
 }
 
 func (b *bench) measure(ctx context.Context, args ...string) (*sample, error) {
-	return measure(ctx, b.far.pid, command{args: args})
+	return b.far.measure(ctx, command{args: args})
 }
 
 // ways are all ways. scp and its check are one run, of which the first part is a row too.
@@ -221,10 +221,10 @@ func (b *bench) ways() []*way {
 			return b.measure(ctx, b.host.rawArgs(b.self, b.model, b.target())...)
 		}},
 		{Name: wayPinned, once: func(ctx context.Context) (*sample, error) {
-			return measure(ctx, b.far.pid, b.push(b.host, b.model, "--sha256", b.pin))
+			return b.far.measure(ctx, b.push(b.host, b.model, "--sha256", b.pin))
 		}},
 		{Name: wayUnpinned, once: func(ctx context.Context) (*sample, error) {
-			return measure(ctx, b.far.pid, b.push(b.host, b.model))
+			return b.far.measure(ctx, b.push(b.host, b.model))
 		}},
 		{Name: wayRsync, once: func(ctx context.Context) (*sample, error) {
 			return b.rsync(ctx, b.host, "--whole-file")
@@ -272,7 +272,7 @@ func (b *bench) twice(ctx context.Context) (*twiceResult, error) {
 	if err := b.clear(); err != nil {
 		return nil, err
 	}
-	if _, err := measure(ctx, b.far.pid, b.push(b.host, b.model)); err != nil {
+	if _, err := b.far.measure(ctx, b.push(b.host, b.model)); err != nil {
 		return nil, err
 	}
 	var took []float64
@@ -282,7 +282,7 @@ func (b *bench) twice(ctx context.Context) (*twiceResult, error) {
 		if err != nil {
 			return nil, err
 		}
-		s, err := measure(ctx, b.far.pid, b.push(b.host, b.model))
+		s, err := b.far.measure(ctx, b.push(b.host, b.model))
 		if err != nil {
 			reads.close()
 			return nil, err
@@ -361,7 +361,7 @@ func (b *bench) deltas(ctx context.Context) (rows []*deltaRow, err error) {
 			run  func(host place) (*sample, error)
 		}{
 			{"llmhost", func(host place) (*sample, error) {
-				return measure(ctx, b.far.pid, b.push(host, b.model, "--sha256", b.pin))
+				return b.far.measure(ctx, b.push(host, b.model, "--sha256", b.pin))
 			}},
 			{"rsync", func(host place) (*sample, error) { return b.rsync(ctx, host, "--no-whole-file", "--ignore-times") }},
 		} {
@@ -405,7 +405,7 @@ func (b *bench) cut(ctx context.Context) (*cutResult, error) {
 		if err != nil {
 			return nil, err
 		}
-		_, err = measure(ctx, b.far.pid, b.push(w.place, b.model, "--sha256", b.pin))
+		_, err = b.far.measure(ctx, b.push(w.place, b.model, "--sha256", b.pin))
 		w.close()
 		if (err == nil) != (limit == 0) {
 			return nil, fmt.Errorf("a push over a link that is cut after %d bytes (0: never): %v", limit, err)

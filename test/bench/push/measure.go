@@ -30,8 +30,8 @@ type command struct {
 }
 
 // measure runs a program to its end.
-func measure(ctx context.Context, sshd int, c command) (*sample, error) {
-	before, err := sessionsCPU(ctx, sshd)
+func (f *far) measure(ctx context.Context, c command) (*sample, error) {
+	before, err := f.sessionsCPU(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func measure(ctx context.Context, sshd int, c command) (*sample, error) {
 	}
 	ended := make(chan struct{})
 	peaks := make(chan sample)
-	go func() { peaks <- watch(ended, cmd.Process.Pid, sshd) }()
+	go func() { peaks <- watch(ended, cmd.Process.Pid, f.runner) }()
 	err = cmd.Wait()
 	took := time.Since(start)
 	close(ended)
@@ -53,7 +53,7 @@ func measure(ctx context.Context, sshd int, c command) (*sample, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w\n%s%s", strings.Join(c.args, " "), err, out.Bytes(), stderr.Bytes())
 	}
-	after, err := sessionsCPU(ctx, sshd)
+	after, err := f.sessionsCPU(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -64,13 +64,13 @@ func measure(ctx context.Context, sshd int, c command) (*sample, error) {
 
 // watch looks at the memory of a program and of the agents until it has ended. The kernel keeps
 // the peak, so that only what an agent does in its last moment is missed.
-func watch(ended <-chan struct{}, client, sshd int) (s sample) {
+func watch(ended <-chan struct{}, client, runner int) (s sample) {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		s.ClientMB = max(s.ClientMB, statusMB(client, "VmHWM"))
 		s.OwnMB = max(s.OwnMB, statusMB(client, "RssAnon"))
-		for _, pid := range descendants(sshd) {
+		for _, pid := range descendants(runner) {
 			if program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && strings.Contains(filepath.Base(program), "llmhost-agent") {
 				s.AgentMB = max(s.AgentMB, statusMB(pid, "VmHWM"))
 			}
@@ -111,18 +111,28 @@ func descendants(pid int) (all []int) {
 
 // sessionsCPU is the CPU time of all sessions that a server has had, in seconds. It waits until
 // none is left, since the kernel counts what has ended.
-func sessionsCPU(ctx context.Context, sshd int) (float64, error) {
-	const ticks = 100 // of a second: USER_HZ, the same on all of Linux
-	for deadline := time.Now().Add(30 * time.Second); len(descendants(sshd)) > 0; {
+func (f *far) sessionsCPU(ctx context.Context) (float64, error) {
+	for deadline := time.Now().Add(30 * time.Second); len(descendants(f.runner)) > 1; { // sshd itself
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
 		}
 		if time.Now().After(deadline) {
-			return 0, fmt.Errorf("sessions of sshd don't end: processes %v", descendants(sshd))
+			return 0, fmt.Errorf("sessions of sshd don't end: processes %v", descendants(f.sshd))
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", sshd))
+	sessions, err := childrenCPU(f.sshd)
+	if err != nil {
+		return 0, err
+	}
+	orphans, err := childrenCPU(f.runner)
+	return sessions + orphans, err
+}
+
+// childrenCPU is the CPU time of the children that a process has waited for, in seconds.
+func childrenCPU(pid int) (float64, error) {
+	const ticks = 100 // of a second: USER_HZ, the same on all of Linux
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
