@@ -81,16 +81,11 @@ func (s *Server) receive(in *transfer.Incoming) (err error) {
 	}
 	defer unlock()
 	path := header.GetClaim().GetId()
-	before, err := st.ledger.Find(kindModel, path)
-	if err != nil {
+	if err := st.mayReplace(header, path); err != nil {
 		return err
 	}
 	var received *transfer.Received
-	resp, err := st.putPath(header.GetClaim(), modelType(header), func(was *durable.Info) (bool, error) {
-		if header.GetFolder() && was != nil && before == nil {
-			return false, fault.New(agentpb.Reason_NOT_OWNED, "the folder %s exists and isn't this model, and all that is in it would be removed", path).With("path", path).
-				Hint("move it away")
-		}
+	resp, err := st.putPath(header.GetClaim(), modelType(header), func(*durable.Info) (bool, error) {
 		var err error
 		received, err = st.receiveModel(in, path, want)
 		return true, fault.OfPath("write", path, err)
@@ -99,6 +94,25 @@ func (s *Server) receive(in *transfer.Incoming) (err error) {
 		return err
 	}
 	return in.Done(resp, received)
+}
+
+// mayReplace refuses to put other bytes in place of a folder that llmhost doesn't know, also one that
+// may be adopted: with it would go all that is in it. It is asked before the claim is made, which a
+// second attempt would find.
+func (st *state) mayReplace(header *agentpb.ModelHeader, path string) error {
+	if !header.GetFolder() {
+		return nil
+	}
+	is, err := durable.Lstat(path)
+	if err != nil {
+		return fault.OfPath("look at", path, err)
+	}
+	before, err := st.ledger.Find(kindModel, path)
+	if err != nil || is == nil || before != nil {
+		return err
+	}
+	return fault.New(agentpb.Reason_NOT_OWNED, "the folder %s exists and isn't this model, and all that is in it would be removed", path).With("path", path).
+		Hint("move it away")
 }
 
 func modelType(h *agentpb.ModelHeader) string {

@@ -51,17 +51,13 @@ type lackingError struct{ why string }
 func (e *lackingError) Error() string { return e.why }
 
 func (st *state) setModel(ctx context.Context, header *agentpb.ModelHeader, at string, entries []modelfile.Entry, want durable.Attributes, ev *modelEvents) (*agentpb.ChangeResponse, error) {
-	wantType := durable.Regular
-	if header.GetFolder() {
-		wantType = durable.Directory
-	}
 	// The bytes are looked at before anything is claimed.
 	m, err := models.Look(ctx, st.digests(), at, models.Options{Progress: ev.progress("hash")})
 	if err != nil {
 		return nil, fault.OfPath("read", at, err)
 	}
 	if m.Exists && m.Folder == header.GetFolder() && m.SHA256 == header.GetSha256() {
-		return st.putPath(header.GetClaim(), wantType, func(*durable.Info) (bool, error) {
+		return st.putPath(header.GetClaim(), modelType(header), func(*durable.Info) (bool, error) {
 			changed, err := st.keepModel(ctx, m, want, ev)
 			return changed, fault.OfPath("set the attributes of", at, err)
 		})
@@ -73,7 +69,10 @@ func (st *state) setModel(ctx context.Context, header *agentpb.ModelHeader, at s
 	if found == nil {
 		return nil, &lackingError{why: lackingBytes(m, header.GetSha256())}
 	}
-	resp, err := st.putPath(header.GetClaim(), wantType, func(*durable.Info) (bool, error) {
+	if err := st.mayReplace(header, at); err != nil {
+		return nil, err
+	}
+	resp, err := st.putPath(header.GetClaim(), modelType(header), func(*durable.Info) (bool, error) {
 		return true, fault.OfPath("write", at, found.Place(ctx, st.digests(), at, want, ev.progress("copy")))
 	})
 	if errors.Is(err, models.ErrOrigin) {

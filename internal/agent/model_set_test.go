@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/modelfile"
+	"github.com/llmhost/llmhost/internal/transfer"
 )
 
 // setModel calls SetModel and returns its last event.
@@ -65,6 +67,16 @@ func folderHeader(path string) *agentpb.ModelHeader {
 }
 
 var repositoryFiles = map[string]string{"model-00001-of-00002.gguf": "one", "model-00002-of-00002.gguf": "two!", "extra/config.json": "{}"}
+
+// emptyFolder is a model's folder with one empty file.
+type emptyFolder struct{}
+
+func (emptyFolder) Files() []transfer.File { return []transfer.File{{Name: "x"}} }
+func (emptyFolder) ID() string             { return "x" }
+func (emptyFolder) Close() error           { return nil }
+func (emptyFolder) Open(context.Context, int, uint64) (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader("")), nil
+}
 
 func repository(t *testing.T, path string) {
 	t.Helper()
@@ -217,6 +229,21 @@ func TestFolderModel(t *testing.T) {
 	seen := c.observeModel(h.path("mine"), false)
 	if !seen.GetFolder() || seen.GetSha256() != mine.GetSha256() || seen.GetMode() != 0o640 || len(seen.GetFiles()) != 3 || seen.GetFiles()[0].GetName() != "extra/config.json" {
 		t.Errorf("seen: %v", seen)
+	}
+
+	// Another folder isn't replaced by those bytes, not even if it may be adopted.
+	other := folderHeader(h.path("other"))
+	other.Claim.Adopt = true
+	mustWrite(t, h.path("other/thesis.txt"), "precious")
+	for range 2 { // trying again doesn't help
+		_, err := c.setModel(other)
+		wantReason(t, err, agentpb.Reason_NOT_OWNED)
+		other.SessionId = "s"
+		_, err = h.push(t.Context(), other, emptyFolder{})
+		wantReason(t, err, agentpb.Reason_NOT_OWNED)
+		if mustRead(t, h.path("other/thesis.txt")) != "precious" {
+			t.Fatal("a user's folder is gone")
+		}
 	}
 
 	// A second one of the same bytes is llmhost's own, and goes as a whole.
