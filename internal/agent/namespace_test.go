@@ -86,6 +86,45 @@ func TestFullFileSystem(t *testing.T) {
 	}
 }
 
+// A disk that fills up in the middle of a push keeps what has arrived, and the push goes on when
+// there is room.
+func TestDiskThatFillsUp(t *testing.T) {
+	if !inMountNamespace(t) {
+		return
+	}
+	h := newHost(t)
+	h.connectToChange("s")
+	mountTmpfs(t, h.path("small"), "size=12m", 0)
+	mustWrite(t, h.path("small/other"), "")
+	header := modelHeader(h.path("small/m.gguf"), []byte(large)[:8<<20])
+	fill := func() {
+		waitFor(t, "the first bytes", func() bool {
+			journal, err := os.Stat(h.path("small/.m.gguf.llmhost-part/journal"))
+			return err == nil && journal.Size() > 150
+		})
+		if err := os.WriteFile(h.path("small/other"), make([]byte, 12<<20), 0o600); err == nil {
+			t.Error("the disk is not full")
+		}
+	}
+	src := fakeSource{content: large[:8<<20], size: 8 << 20, after: 3 << 20, pause: fill}
+	_, err := h.push(t.Context(), header, src)
+	if meta := wantReason(t, err, agentpb.Reason_NO_SPACE); meta["path"] != h.path("small/m.gguf") {
+		t.Errorf("metadata %v", meta)
+	}
+	if exists(h.path("small/m.gguf")) {
+		t.Fatal("half a model has its name")
+	}
+	if err := os.Remove(h.path("small/other")); err != nil {
+		t.Fatal(err)
+	}
+	src.pause = nil
+	done, err := h.push(t.Context(), header, src)
+	if err != nil || done.Found == 0 || done.SHA256 != header.GetSha256() {
+		t.Errorf("the next push: %+v, %v", done, err)
+	}
+	onlyEntries(t, h.path("small"), "m.gguf")
+}
+
 func TestReadOnlyFileSystem(t *testing.T) {
 	if !inMountNamespace(t) {
 		return
