@@ -66,8 +66,15 @@ func (l login) dial(ctx context.Context, cmd *cobra.Command, at modelfile.Source
 	conn, err := remote.Dial(ctx, remote.Target{
 		Address: at.Address, Port: at.Port, User: at.User, Identity: l.identity, KnownHosts: l.knownHosts,
 	}, options)
-	if errors.Is(err, remote.ErrHostKey) && l.knownHosts != "" {
-		err = fmt.Errorf("%w (--known-hosts %s)", err, l.knownHosts)
+	var said *remote.Error
+	if errors.As(err, &said) { // its hint may be about a host file, which there is none of
+		switch {
+		case said.Metadata["host_key"] != "" && said.Metadata["expected"] == "":
+			said.Hint = fmt.Sprintf("compare that on the machine's own console with `ssh-keygen -lf` and a file of /etc/ssh/ssh_host_*_key.pub; "+
+				"if it is the same, log in once with `ssh`, or add it to %s", cmp.Or(l.knownHosts, "known_hosts"))
+		case errors.Is(err, remote.ErrAuth) && strings.Contains(said.Hint, "host file"):
+			said.Hint = "name the user in the address and a key with --identity, or put your public key into the user's authorized_keys there"
+		}
 	}
 	return conn, err
 }

@@ -51,6 +51,7 @@ type modelPush struct {
 	sha256 string
 	hub    string
 	mkdir  bool
+	whole  bool
 	asJSON bool
 }
 
@@ -86,7 +87,7 @@ func newModelPushCmd() *cobra.Command {
 				return errors.New("name either a host with -s or an address, not both")
 			case c.stack != "" && len(args) == 0:
 				return errors.New("which models? Name them as the host file does")
-			case c.stack != "" && (c.name != "" || c.sha256 != "" || c.mkdir):
+			case c.stack != "" && (c.name != "" || c.sha256 != "" || c.mkdir || c.whole):
 				return errors.New("with -s, the host file says what a model is called, where it goes and what its digest is")
 			case c.stack != "":
 				return nil
@@ -119,6 +120,7 @@ func newModelPushCmd() *cobra.Command {
 	f.StringVar(&c.name, "name", "", "the model's name there (default: its name here)")
 	f.BoolVar(&c.mkdir, "mkdir", false, "make the folder if it isn't there")
 	f.StringVar(&c.hub, "hub", "", "address of the hub that hf:// stands for (default "+source.DefaultHub+")")
+	f.BoolVar(&c.whole, "no-delta", false, "send all of the model, even if the host has an older version of it")
 	f.BoolVar(&c.asJSON, "json", false, "as JSON: host, path, folder, sha256, size, files, changed, sent, found, seconds; with -s an array of these")
 	return cmd
 }
@@ -151,7 +153,7 @@ func (c *modelPush) push(cmd *cobra.Command, model, to string) (*pushed, error) 
 		return nil, err
 	}
 	p := &pushRun{
-		cmd: cmd, src: src, view: progressView(cmd, c.asJSON), label: name,
+		cmd: cmd, src: src, view: progressView(cmd, c.asJSON), label: name, whole: c.whole,
 		header: &agentpb.ModelHeader{Path: path.Join(at.Path, name), Folder: folder, Sha256: pin, Mode: 0o644},
 	}
 	if known := knownDigest(src, folder); known != "" {
@@ -320,6 +322,7 @@ type pushRun struct {
 	header *agentpb.ModelHeader
 	view   *progress.View
 	label  string // for people
+	whole  bool   // no delta
 }
 
 // run pushes. A connection that is lost on the way is made again as long as each one has brought
@@ -354,7 +357,7 @@ func (p *pushRun) once(ctx context.Context, dial func(context.Context) (*remote.
 	if there, ok, err := p.already(ctx, conn); err != nil || ok {
 		return there, err
 	}
-	result, err := transfer.Push(ctx, conn, p.header, p.src, transfer.Options{Progress: func(at transfer.Progress) {
+	result, err := transfer.Push(ctx, conn, p.header, p.src, transfer.Options{Whole: p.whole, Progress: func(at transfer.Progress) {
 		*arrived = at.Sent
 		p.view.Show(p.label, at)
 	}})

@@ -160,6 +160,7 @@ func (k *hostKeys) changed(key ssh.PublicKey, expected []string) error {
 			k.hop.address(), presented.Fingerprint, presented.Type, strings.Join(expected, " or ")),
 		"either the machine was reinstalled or somebody is between you and it: find out which before you replace the expected key", nil)
 	e.Metadata = presented.metadata()
+	e.Metadata["expected"] = strings.Join(expected, " or ")
 	return e
 }
 
