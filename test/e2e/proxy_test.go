@@ -20,6 +20,7 @@ type proxy struct {
 	conns map[net.Conn]bool
 	rate  int   // bytes a second towards the VM, 0: unlimited
 	left  int64 // bytes until the link is cut, -1: never
+	sent  int64 // bytes that have passed towards the VM
 	cut   bool
 }
 
@@ -57,6 +58,9 @@ func (p *proxy) Cut() {
 	}
 }
 
+// Sent is how many bytes have passed towards the VM, with all that SSH adds.
+func (p *proxy) Sent() int64 { p.mu.Lock(); defer p.mu.Unlock(); return p.sent }
+
 func (p *proxy) WasCut() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.cut }
 
 func (p *proxy) Close() { p.listener.Close(); p.Cut() }
@@ -93,6 +97,7 @@ func (p *proxy) upload(dst, src net.Conn) {
 		if n > 0 {
 			p.mu.Lock()
 			rate, cut := p.rate, false
+			p.sent += int64(n)
 			if p.left >= 0 {
 				p.left -= int64(n)
 				cut = p.left < 0
