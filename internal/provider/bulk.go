@@ -9,8 +9,9 @@ import (
 
 // Pushes to one host take channels of its one SSH connection, beside the control channel, and
 // OpenSSH allows 10 (MaxSessions in sshd_config(5)); Pulumi would begin as many pushes as there
-// are models. Each push has a channel of its own, and those that are left over carry more of one
-// model at a time: four carried 124 MB/s at a round trip of 50 ms, where one carried 36 MB/s.
+// are models. Each push has a lane of its own, and those that are left over carry more of one
+// model at a time: four carried 124 MB/s at a round trip of 50 ms, where one carried 36 MB/s. They
+// are channels, too, where the host can't be reached by further connections.
 const (
 	maxPushes  = 4
 	maxExtra   = 4
