@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/modelfile"
@@ -64,11 +65,32 @@ func (p *placing) untilItEnds(ctx context.Context, attempt func() error) error {
 			return err
 		}
 		p.status.say("the connection was cut: connecting again")
-		host, dialErr := connectToChange(ctx)
+		host, dialErr := connectAgain(ctx)
 		if dialErr != nil {
 			return err
 		}
 		p.host = host
+	}
+}
+
+// connectAgain connects to an agent that answers. That the last one has died may not be noticed
+// yet, and its lease died with it.
+func connectAgain(ctx context.Context) (Host, error) {
+	const tries, pause = 10, 300 * time.Millisecond
+	for i := 1; ; i++ {
+		h, err := connectToChange(ctx)
+		if err != nil {
+			return nil, err
+		}
+		_, err = h.Agent().Ping(ctx, &agentpb.PingRequest{})
+		if err == nil || i == tries {
+			return h, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 }
 
