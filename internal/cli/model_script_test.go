@@ -21,7 +21,7 @@ import (
 	"github.com/llmhost/llmhost/internal/testmodel"
 )
 
-// modelHosts are where the tests of models push to: a real SSH server of this machine that lets
+// testModelHost is where the tests of models push to: a real SSH server of this machine that lets
 // in an ordinary user, with a folder for models.
 type testModelHost struct {
 	sshd   *lab.SSHD
@@ -31,7 +31,7 @@ type testModelHost struct {
 	agents string // LLMHOST_AGENT_DIR
 }
 
-// asRoot is where the tests of models run: for root in a mount namespace of its own, so that
+// asRoot names the test that runs where it should: for root in a mount namespace of its own, so that
 // nothing of this machine is touched, and that it can have a user and a full disk.
 const asRoot = "LLMHOST_TEST_MODELS"
 
