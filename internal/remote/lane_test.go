@@ -74,7 +74,7 @@ func TestLanesOnConnectionsOfTheirOwn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.gguf")
 	// The source waits until all lanes are there.
 	src := fakeSource{content: content, after: 4 << 20, wait: func() {
-		for deadline := time.Now().Add(time.Minute); h.extra.Load() < 3 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); h.extra.Load() < 7 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		}
 	}}
 	if _, err := transfer.Push(t.Context(), h, modelHeader(path, content), src, transfer.Options{}); err != nil {
@@ -83,8 +83,8 @@ func TestLanesOnConnectionsOfTheirOwn(t *testing.T) {
 	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("what has arrived isn't what was sent (%v)", err)
 	}
-	if logins := strings.Count(readFile(t, s.Log), "Accepted publickey"); logins != 4 {
-		t.Errorf("%d logins, want one for each of four lanes", logins)
+	if logins := strings.Count(readFile(t, s.Log), "Accepted publickey"); logins != 8 {
+		t.Errorf("%d logins, want one for each of eight lanes", logins)
 	}
 }
 
