@@ -134,5 +134,11 @@ func runSSHD(dir, home, address, outside string) error {
 		return err
 	}
 	_, err = io.Copy(io.Discard, os.Stdin)
+	// What a session has left behind would wait for ever for the other end of a link that is gone.
+	for _, pid := range descendants(os.Getpid()) {
+		if pid != sshd.PID() {
+			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
+		}
+	}
 	return err
 }
