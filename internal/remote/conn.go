@@ -25,8 +25,8 @@ type Conn struct {
 	measure sync.Once
 	rtt     time.Duration
 
-	furthering sync.Mutex
-	alone      bool // the host takes no further connection
+	furthering chan struct{} // holds one token; whoever has it may make a further connection
+	alone      bool          // there can be none
 }
 
 // Dial connects to a host: it opens the way, puts the agent there if it is not there yet,
@@ -39,7 +39,7 @@ func Dial(ctx context.Context, t Target, o Options) (*Conn, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
-	c := &Conn{target: t, options: o, host: firstOf(t.HostID, t.Address, "this machine"), leasing: make(chan struct{}, 1)}
+	c := &Conn{target: t, options: o, host: firstOf(t.HostID, t.Address, "this machine"), leasing: make(chan struct{}, 1), furthering: make(chan struct{}, 1)}
 	if t.Local {
 		c.link = newLocalLink()
 	} else {

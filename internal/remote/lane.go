@@ -51,8 +51,12 @@ func (c *Conn) further(ctx context.Context) (link, error) {
 	if c.target.Local {
 		return nil, nil
 	}
-	c.furthering.Lock() // one at a time: the first refusal is the last
-	defer c.furthering.Unlock()
+	select { // one at a time: the first refusal is the last
+	case c.furthering <- struct{}{}:
+		defer func() { <-c.furthering }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	if c.alone {
 		return nil, nil
 	}

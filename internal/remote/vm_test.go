@@ -58,7 +58,7 @@ func TestVirtualMachine(t *testing.T) {
 			g.run(t, "mkdir "+dir)
 			return remotetest.Host{
 				Target: g.target("ops"), Options: vmOptions(), Dir: dir, Owner: "root", Group: "root",
-				Write: func(t *testing.T, file, content string) { g.run(t, "printf %s "+content+" > "+file) },
+				Write: func(t *testing.T, file, content string) { g.run(t, "printf %s '"+content+"' > "+file) },
 				Kill:  func(t *testing.T) { g.run(t, "pkill -KILL -x llmhost-agent") },
 				Cut:   func(t *testing.T) { g.run(t, "pkill -KILL -u ops sshd") },
 			}
