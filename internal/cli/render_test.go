@@ -73,7 +73,8 @@ func TestRenderWritesAndListsWhatADeploymentPlaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"/etc/llmhost-private", "0600", "/etc/motd.d/10-llmhost", "6 B", "/etc/systemd/system/llmhost-chat.service", "root:root", "3 files of den in out"} {
+	for _, want := range []string{"/etc/llmhost-private", "0600", "/etc/motd.d/10-llmhost", "6 B", "/etc/systemd/system/llmhost-chat.service", "root:root",
+		"/etc/llmhost/models.d/m.json", "/etc/systemd/system/llmhost-check@chat.service", "/etc/systemd/system/llmhost-verify.timer", "7 files of den in out"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the list doesn't say %q:\n%s", want, out)
 		}
@@ -104,7 +105,7 @@ func TestRenderAsJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &view); err != nil {
 		t.Fatalf("%v in:\n%s", err, out)
 	}
-	if view.Stack != "den" || len(view.Files) != 3 || view.Files[1] != (renderedFile{
+	if view.Stack != "den" || len(view.Files) != 7 || view.Files[2] != (renderedFile{
 		Path: "/etc/motd.d/10-llmhost", Mode: "0644", Owner: "root", Group: "root", Size: 6,
 	}) {
 		t.Errorf("got %+v", view)

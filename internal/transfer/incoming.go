@@ -110,8 +110,12 @@ func (in *Incoming) Done(change *agentpb.ChangeResponse, r *Received) error {
 	return in.send(kindDone, done)
 }
 
-// Fail tells the client why its push has failed.
+// Fail tells the client why its push has failed. Of a cut it isn't told: it knows, or sees it when
+// the lanes that are left end.
 func (in *Incoming) Fail(err error) error {
+	if errors.Is(err, ErrCut) {
+		return nil
+	}
 	return in.send(kindError, status.Convert(err).Proto())
 }
 
