@@ -201,7 +201,7 @@ func (c *InferenceHost) declareEngines(ctx *pulumi.Context, h *hostfile.Host) er
 func (c *InferenceHost) declareServers(ctx *pulumi.Context, h *hostfile.Host, facts *hostfile.Facts) error {
 	addresses := pulumi.StringMap{}
 	for _, server := range h.Servers {
-		s, err := inference.NewLlamaServer(h, facts, server)
+		s, err := inference.NewServer(h, facts, server)
 		if err != nil {
 			return err
 		}

@@ -49,14 +49,14 @@ var nvidiaLibraries = []struct {
 }
 
 func newGPU(host *hostfile.Host, facts *hostfile.Facts) (*GPU, error) {
-	if host.GPU == nil {
+	if len(host.GPUs) == 0 {
 		return nil, fmt.Errorf("host %q has no gpu block", host.Name)
 	}
 	probe := fmt.Sprintf("run llmhost probe -s %s", host.Name)
 	if facts == nil {
 		return nil, fmt.Errorf("host %q wasn't probed, so its devices aren't known: %s first", host.Name, probe)
 	}
-	vendor := host.GPU.Vendor
+	vendor := host.GPUs[0].Vendor
 	gpu := &GPU{}
 	for _, class := range slices.Sorted(slices.Values(facts.DeviceClasses)) {
 		if slices.ContainsFunc(deviceClasses[vendor], func(known string) bool { return matches(known, class) }) {

@@ -28,7 +28,7 @@ type ModelServer struct {
 
 // ModelServerArgs is what a model server is made of.
 type ModelServerArgs struct {
-	Server *LlamaServer
+	Server *Server
 	// Needs have to be on the host before the server starts and stay until it is gone: its
 	// engine, its model with its records, the program that checks it, and the group that may
 	// read it. They are named because no input of the unit is an output of theirs.

@@ -2,7 +2,9 @@ package inference
 
 import (
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/llmhost/llmhost/components/model"
@@ -24,7 +26,8 @@ const (
 // The server is a stranger's C++ that parses models and prompts which strangers wrote, so the
 // unit assumes that it is taken over: what it may then reach is its model, its clients, and
 // its GPU if it has one. The gaps are those that the server was seen to need.
-func (s *LlamaServer) Unit() systemd.Unit {
+func (s *Server) Unit() systemd.Unit {
+	command := s.Command()
 	u := systemd.Unit{
 		Unit: systemd.UnitSection{
 			Description: systemd.Text(fmt.Sprintf("Model server %s (%s)", s.Server.Name, s.Model.Name)),
@@ -40,7 +43,7 @@ func (s *LlamaServer) Unit() systemd.Unit {
 			// As the server's user, in its sandbox: what llama-server says of a model that it may not
 			// read doesn't help anybody.
 			ExecStartPre:     systemd.Commands{append(systemd.Command{programInside, "readable"}, s.modelsInside()...)},
-			ExecStart:        s.Args(),
+			ExecStart:        slices.Concat(command.Program, command.Args),
 			Restart:          "on-failure",
 			RestartSec:       systemd.Duration(2 * time.Second),
 			TimeoutStopSec:   systemd.Duration(30 * time.Second),
@@ -54,10 +57,10 @@ func (s *LlamaServer) Unit() systemd.Unit {
 			UMask:               "0077",
 			PrivateUsers:        systemd.Yes,
 
-			Environment: s.environment(),
+			Environment: s.environment(command),
 
 			// Its root is the engine, its models are its own model.
-			RootDirectory: systemd.Path(s.Root()),
+			RootDirectory: systemd.Path(s.root()),
 			MountAPIVFS:   systemd.Yes,
 			TemporaryFileSystem: systemd.TemporaryFileSystems{
 				{Path: modelsInside, Options: []string{"ro"}},
@@ -120,29 +123,18 @@ func (s *LlamaServer) Unit() systemd.Unit {
 	return u
 }
 
-// environment holds what isn't worth an argument, and options of llama-server that older ones
-// don't have: an unknown variable is ignored, where an unknown argument ends the server.
-func (s *LlamaServer) environment() systemd.Environment {
-	environment := systemd.Environment{
-		"TZ":    s.Timezone,
-		"TZDIR": zoneInfoInside,
-		// By default any web page that is open in a browser on the same machine may read the
-		// answers.
-		"LLAMA_ARG_CORS_ORIGINS": "localhost",
-		// What the host file says is used as it is, and not changed to fit.
-		"LLAMA_ARG_FIT": "off",
-		// A model is what was placed and verified, and never something to download.
-		"LLAMA_ARG_OFFLINE": "true",
-	}
-	if s.drafts() {
-		// Newer versions load a draft model and leave it idle otherwise.
-		environment["LLAMA_ARG_SPEC_TYPE"] = "draft-simple"
-	}
+// root is the folder on the host that is the server's root directory: its engine's.
+func (s *Server) root() string { return path.Join(EnginesRoot, s.Engine.SHA256) }
+
+// environment is the engine's, with the host's time zone.
+func (s *Server) environment(command Command) systemd.Environment {
+	environment := systemd.Environment{"TZ": s.Timezone, "TZDIR": zoneInfoInside}
+	maps.Copy(environment, command.Environment)
 	return environment
 }
 
 // openNetwork lets clients in, and the server not out.
-func (s *LlamaServer) openNetwork(u *systemd.Unit) {
+func (s *Server) openNetwork(u *systemd.Unit) {
 	service := &u.Service
 	if s.Server.Listen.Unix {
 		// Clients are let in by the server's group, which may pass the folder and open the
@@ -167,7 +159,7 @@ func (s *LlamaServer) openNetwork(u *systemd.Unit) {
 
 // openGPU gives the server its GPU. Each directive that it relaxes would hide the device or
 // something that the driver's libraries need.
-func (s *LlamaServer) openGPU(u *systemd.Unit) {
+func (s *Server) openGPU(u *systemd.Unit) {
 	if s.GPU == nil {
 		return
 	}

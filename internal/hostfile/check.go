@@ -32,6 +32,7 @@ type ownFolder struct{ path, holds string }
 func (d *decoder) check(h *Host) {
 	d.checkName(h)
 	d.checkConnection(h)
+	d.checkGPUs(h)
 	d.checkEngines(h)
 	d.checkModels(h)
 	d.checkServers(h)
@@ -61,6 +62,7 @@ func (d *decoder) checkEngines(h *Host) {
 	checkUnique(d, "engine", h.Engines, func(e *Engine) string { return e.Name })
 	for i := range h.Engines {
 		e := &h.Engines[i]
+		d.checkForm(e)
 		if _, written := e.Attributes["kind"]; written || e.Name == "" {
 			continue
 		}
@@ -70,6 +72,92 @@ func (d *decoder) checkEngines(h *Host) {
 			d.meantEngines = append(d.meantEngines, meant)
 			d.errorAt(e.Range, fmt.Sprintf("engine %q is of an unknown kind", e.Name),
 				"%sKnown: %s. A block of another name says its kind: kind = %q.", didYouMean(meant), list(engineKinds), KindLlamaCpp)
+		}
+	}
+}
+
+// checkForm refuses an engine that comes in no way or in several.
+func (d *decoder) checkForm(e *Engine) {
+	written := func(attribute string) bool { _, ok := e.Attributes[attribute]; return ok }
+	var forms []string
+	for _, form := range []string{"image", "package", "requirements"} {
+		if written(form) {
+			forms = append(forms, form)
+		}
+	}
+	if written("source") && !written("image") {
+		forms = append(forms, "source")
+	}
+	const known = "An engine is an archive (source), a container image (image, with source for one that isn't pulled), a package (package) or a Python environment (requirements)."
+	switch {
+	case len(forms) == 0 && !written("source"):
+		d.errorAt(e.Range, fmt.Sprintf("engine %q has no source", e.Name), known)
+		d.concerns("source")
+	case len(forms) > 1:
+		d.errorAt(e.At(forms[1]), fmt.Sprintf("engine %q has both %s and %s", e.Name, forms[0], forms[1]), "%s Keep one.", known)
+	case written("source") && !written("sha256"):
+		d.errorAt(e.Range, fmt.Sprintf("engine %q has no sha256", e.Name), "SHA-256 of the archive. llmhost pin writes it.")
+		d.concerns("sha256")
+	case written("sha256") && !written("source"):
+		d.errorAt(e.At("sha256"), fmt.Sprintf("engine %q has a sha256 and no source", e.Name), "It is the digest of the archive that source names. Remove it.")
+	case written("image") && written("source") != imageByID.MatchString(e.Image) && e.Image != "":
+		d.errorAt(e.At("image"), fmt.Sprintf("image is %q, which doesn't fit how it comes to the host", e.Image),
+			"One that is loaded from source is named by its id, sha256:ID (llmhost pin writes it); one that is pulled by NAME@sha256:DIGEST.")
+	}
+}
+
+// checkRuntime refuses an engine that the server's runtime can't run, and attributes that it has no use for.
+func (d *decoder) checkRuntime(h *Host, s *Server) {
+	written := func(attribute string) bool { _, ok := s.Attributes[attribute]; return ok }
+	inContainer := s.Runtime == RuntimeCompose || s.Runtime == RuntimeQuadlet
+	if s.Runtime != RuntimeCompose && written("project") {
+		d.errorAt(s.At("project"), "project is for the runtime compose", "Remove it, or set runtime = %q.", RuntimeCompose)
+	}
+	if !inContainer && written("user") {
+		d.errorAt(s.At("user"), "user is for containers", "A systemd unit has a user of its own, %s. Remove it.", s.UserName())
+	}
+	e := h.Engine(s.Engine)
+	if e == nil || s.Runtime == "" {
+		return
+	}
+	if image := e.Form() == FormImage; image != inContainer {
+		form := map[string]string{FormArchive: "an archive", FormPackage: "a package", FormVenv: "a Python environment", FormImage: "a container image"}[e.Form()]
+		hint := fmt.Sprintf("Use an engine that is a container image, or runtime = %q.", RuntimeSystemd)
+		if image {
+			hint = fmt.Sprintf("Set runtime = %q or %q, or use an engine of another form.", RuntimeCompose, RuntimeQuadlet)
+		}
+		d.errorAt(s.At("engine"), fmt.Sprintf("engine %q is %s, which the runtime %s can't run", e.Name, form, s.Runtime), "%s", hint)
+	}
+	for _, attribute := range []string{"quantization", "attention_backend", "gpu_memory_utilization"} {
+		if e.Kind != KindVLLM && written(attribute) {
+			d.errorAt(s.At(attribute), fmt.Sprintf("%s is for engines of the kind %s", attribute, KindVLLM), "Engine %q is of the kind %s. Remove it.", e.Name, e.Kind)
+		}
+	}
+	if e.Kind == KindVLLM && written("gpu_layers") {
+		d.errorAt(s.At("gpu_layers"), "gpu_layers isn't for engines of the kind vllm", "vLLM puts the whole model on the GPU. Remove it.")
+	}
+	if s.UsesGPU(e.Kind) && len(h.GPUs) == 0 && s.GPULayers == 0 {
+		d.errorAt(s.Range, fmt.Sprintf("server %q uses a GPU, and the host has no gpu block", s.Name), "Add a block such as gpu \"nvidia\" { … }.")
+	}
+	for _, index := range s.GPUs {
+		if len(h.GPUs) > 0 && h.GPU(index) == nil {
+			d.errorAt(s.At("gpus"), fmt.Sprintf("gpus names the GPU %d, and no gpu block has that index", index), "Add a gpu block with index = %d, or use another.", index)
+		}
+	}
+}
+
+func (d *decoder) checkGPUs(h *Host) {
+	for i := range h.GPUs {
+		g := &h.GPUs[i]
+		for _, other := range h.GPUs[:i] {
+			if other.Vendor != g.Vendor && other.Vendor != "" {
+				d.errorAt(g.Range, fmt.Sprintf("gpu %q beside gpu %q", g.Vendor, other.Vendor), "The first is at %s. A host's GPUs are of one vendor.", position(other.Range))
+				break
+			}
+			if other.Index == g.Index {
+				d.errorAt(g.Range, fmt.Sprintf("a second gpu with index %d", g.Index), "The first is at %s. Give each the number that the driver gives it: index = %d.", position(other.Range), i)
+				break
+			}
 		}
 	}
 }
@@ -87,7 +175,8 @@ func (d *decoder) checkServers(h *Host) {
 		if s.UnitName() == verifyUnit {
 			d.errorAt(s.Range, fmt.Sprintf("a server can't be named %q", s.Name), "Its unit would be %s, which verifies the models. Use another name.", verifyUnit)
 		}
-		if s.GPULayers > 0 && h.GPU == nil {
+		d.checkRuntime(h, s)
+		if s.GPULayers > 0 && len(h.GPUs) == 0 {
 			d.errorAt(s.At("gpu_layers"), fmt.Sprintf("gpu_layers is %d on a host without a gpu block", s.GPULayers),
 				"Add a block such as gpu \"nvidia\" { … }, or set gpu_layers to 0.")
 		}
@@ -106,11 +195,18 @@ func (d *decoder) checkServers(h *Host) {
 // checkEntry refuses a model that the server's engine can't be started with.
 func (d *decoder) checkEntry(h *Host, s *Server) {
 	engine, model := h.Engine(s.Engine), h.Model(s.Model)
-	if engine == nil || model == nil || engine.Kind != KindLlamaCpp || !model.Source.Folder {
+	if engine == nil || model == nil {
+		return
+	}
+	if engine.Kind == KindVLLM && !model.Source.Folder {
+		d.errorAt(s.At("model"), fmt.Sprintf("model %q is a file, and %s is started with a folder", s.Model, KindVLLM),
+			"Its source is at %s. Name a folder that holds config.json and safetensors.", position(model.At("source")))
+	}
+	if engine.Kind == KindVLLM || !model.Source.Folder {
 		return
 	}
 	if _, shard := model.Source.Shard(); !shard {
-		d.errorAt(s.At("model"), fmt.Sprintf("model %q is a folder, and %s is started with a file", s.Model, KindLlamaCpp),
+		d.errorAt(s.At("model"), fmt.Sprintf("model %q is a folder, and %s is started with a file", s.Model, engine.Kind),
 			"Its source at %s names no GGUF file. Name the file, or the first shard: PREFIX-00001-of-00003.gguf.", position(model.At("source")))
 	}
 }
@@ -127,7 +223,7 @@ func (d *decoder) checkReference(at hcl.Range, kind, name string, declared []str
 		hint += fmt.Sprintf("This host file declares no %s. ", kind)
 	}
 	if kind == "engine" {
-		hint += fmt.Sprintf("llmhost runs engines of the kind %s. ", list(engineKinds))
+		hint += fmt.Sprintf("llmhost runs engines of the kinds %s. ", list(engineKinds))
 	}
 	d.errorAt(at, fmt.Sprintf("unknown %s %q", kind, name), "%sAdd a block %s %q { … } or use another.", hint, kind, name)
 }

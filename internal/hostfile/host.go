@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,11 +30,19 @@ const DefaultHub = "https://huggingface.co"
 // DefaultVerifyEvery is how often the host reads its models again when a host file doesn't say.
 const DefaultVerifyEvery = 7 * 24 * time.Hour
 
-// KindLlamaCpp is the kind of engine that runs GGUF models by llama.cpp's llama-server.
-const KindLlamaCpp = "llama.cpp"
+// The kinds of engines.
+const (
+	KindLlamaCpp = "llama.cpp" // runs GGUF models by llama-server
+	KindVLLM     = "vllm"      // runs folders of safetensors on a GPU
+	KindOllama   = "ollama"    // runs GGUF models by a llama.cpp of its own
+)
 
-// RuntimeSystemd runs a server as a sandboxed systemd unit.
-const RuntimeSystemd = "systemd"
+// What runs a server.
+const (
+	RuntimeSystemd = "systemd" // a sandboxed systemd unit
+	RuntimeCompose = "compose" // a container of a Docker Compose project
+	RuntimeQuadlet = "quadlet" // a rootless Podman container that systemd's user manager runs
+)
 
 // Host is one machine as its host file declares it.
 type Host struct {
@@ -44,7 +53,7 @@ type Host struct {
 	Timezone   string // IANA name
 	SSH        *SSH   // exactly one of SSH and Local is set
 	Local      *Local
-	GPU        *GPU   // nil: the host has none that llmhost should use
+	GPUs       []GPU  // empty: the host has none that llmhost should use; all of one vendor
 	ModelsPath string // absolute and clean
 
 	VerifyEvery time.Duration // how often the host reads its models again; 0: never
@@ -97,20 +106,60 @@ type GPU struct {
 	Place
 
 	Vendor    string         // nvidia, amd or intel
+	Index     int            // number of the card as the driver counts
 	VRAM      Bytes          // 0: not declared
 	Bandwidth BytesPerSecond // of its memory; 0: not declared
 }
 
-// Engine is a build of an inference engine that is placed on the host.
+// Engine is an inference engine on the host. Its form says how it comes there.
 type Engine struct {
 	Place
 
-	Name       string // what servers refer to
-	Kind       string // KindLlamaCpp
-	Source     string // absolute path of the local archive: .tar, .tar.gz or .tar.zst
-	SHA256     string // of the archive, 64 lower-case hexadecimal digits
-	Executable string // path of the server program inside the archive, relative
+	Name         string // what servers refer to
+	Kind         string // KindLlamaCpp, KindVLLM or KindOllama
+	Source       string // absolute path of the local archive (.tar, .tar.gz or .tar.zst) of an archive or an image; empty for other forms, and for an image that is pulled
+	SHA256       string // of the archive, 64 lower-case hexadecimal digits; empty without Source
+	Executable   string // path of the server program, relative to the archive's root or to the host's for a package; empty: the kind's own (see Program)
+	Package      string // name of a package of the host's distribution
+	Image        string // container image: NAME@sha256:DIGEST, or sha256:ID for one that is loaded from Source
+	Requirements string // absolute path of a local pip requirements file in which every line has its hashes
 }
+
+// The forms of an engine.
+const (
+	FormArchive = "archive" // a root folder of its own, unpacked from an archive
+	FormPackage = "package" // a package of the host's distribution
+	FormImage   = "image"   // a container image
+	FormVenv    = "venv"    // a Python virtual environment
+)
+
+// Form returns how the engine comes to the host.
+func (e *Engine) Form() string {
+	switch {
+	case e.Image != "":
+		return FormImage
+	case e.Package != "":
+		return FormPackage
+	case e.Requirements != "":
+		return FormVenv
+	}
+	return FormArchive
+}
+
+// Program returns the server program's path without a leading slash: in the archive, on the host for a package, in the
+// virtual environment's folder. An image has its own, unless one is written.
+func (e *Engine) Program() string {
+	if e.Executable != "" || e.Form() == FormImage {
+		return e.Executable
+	}
+	if e.Form() == FormVenv {
+		return "bin/" + programs[e.Kind]
+	}
+	return "usr/bin/" + programs[e.Kind]
+}
+
+// programs are the server programs' names by kind of engine.
+var programs = map[string]string{KindLlamaCpp: "llama-server", KindVLLM: "vllm", KindOllama: "ollama"}
 
 // Model is a model on the host: a file or a folder.
 type Model struct {
@@ -194,15 +243,29 @@ type Server struct {
 
 	Name         string // part of the user llm-NAME and of the unit llmhost-NAME.service
 	Engine       string // name of an Engine of the same host
-	Runtime      string // RuntimeSystemd
+	Runtime      string // RuntimeSystemd, RuntimeCompose or RuntimeQuadlet
+	Project      string // the compose project that it is in; empty: one of its own, by its name
 	Model        string // name of a Model of the same host
 	Listen       Listen
-	GPULayers    int
-	Context      int // tokens
-	Threads      int // 0: the engine's choice
-	Parallel     int // requests answered at the same time
-	Memory       Bytes
+	GPUs         []int         // indexes of the GPUs that it uses; empty: the host's only one if it uses one
+	GPULayers    int           // llama.cpp and Ollama
+	Context      int           // tokens
+	Threads      int           // 0: the engine's choice
+	Parallel     int           // requests answered at the same time
+	Memory       Bytes         // the most that it may use
+	CPUs         float64       // processors that it may use; 0: all
+	User         string        // UID:GID or name that a container runs as; empty: llm-NAME
+	Exclusive    string        // name of a group of servers of which one runs at a time; empty: none
 	ReadyTimeout time.Duration // for a deployment to wait until the model answers
+
+	Quantization         string  // vLLM's --quantization; empty: the model's own
+	AttentionBackend     string  // vLLM's attention backend; empty: vLLM's choice
+	GPUMemoryUtilization float64 // the part of the GPU's memory that vLLM takes, above 0 and at most 1; 0: vLLM's default, 0.9
+}
+
+// UsesGPU tells whether the server gets a GPU. vLLM has no use without one.
+func (s *Server) UsesGPU(kind string) bool {
+	return len(s.GPUs) > 0 || s.GPULayers > 0 || kind == KindVLLM
 }
 
 // UserName is the system user, and the group, that the server runs as.
@@ -257,6 +320,34 @@ type Mode uint32
 
 // String returns the mode in octal with four digits, as chmod(1) takes it.
 func (m Mode) String() string { return fmt.Sprintf("%04o", uint32(m)) }
+
+// GPU returns the GPU with the given index, or nil.
+func (h *Host) GPU(index int) *GPU {
+	for i := range h.GPUs {
+		if h.GPUs[i].Index == index {
+			return &h.GPUs[i]
+		}
+	}
+	return nil
+}
+
+// GPUsOf returns the GPUs that a server uses, in the order of their indexes.
+func (h *Host) GPUsOf(s *Server) []GPU {
+	engine := h.Engine(s.Engine)
+	if engine == nil || !s.UsesGPU(engine.Kind) {
+		return nil
+	}
+	if len(s.GPUs) == 0 {
+		return h.GPUs
+	}
+	var gpus []GPU
+	for _, g := range h.GPUs {
+		if slices.Contains(s.GPUs, g.Index) {
+			gpus = append(gpus, g)
+		}
+	}
+	return gpus
+}
 
 // Engine returns the engine with the given name, or nil.
 func (h *Host) Engine(name string) *Engine {

@@ -6,6 +6,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -104,7 +105,7 @@ var (
 
 	gpuVendor   = choice("GPU vendor", "nvidia", "amd", "intel")
 	engineKind  = choice("engine", engineKinds...)
-	runtimeName = choice("runtime", RuntimeSystemd)
+	runtimeName = choice("runtime", RuntimeSystemd, RuntimeCompose, RuntimeQuadlet)
 
 	hostName    = named(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`, 63, "lower-case letters, digits and hyphens (not at the ends)")
 	engineName  = named(`^[a-z0-9][a-z0-9._-]*$`, 100, "lower-case letters, digits, dots, underscores and hyphens, with a letter or digit first")
@@ -112,13 +113,22 @@ var (
 	serverName  = quoted("a name", parseServerName)
 	modelName   = quoted("a name", parseModelName)
 
+	projectName = named(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`, 24, "lower-case letters, digits and hyphens (not at the ends)")
+	packageName = named(`^[a-z0-9][a-z0-9+.-]+$`, 100, "the name of a Debian package: lower-case letters, digits and + - .")
+	plainWord   = named(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`, 50, "letters, digits, dots, underscores and hyphens")
+
+	imageReference = quoted("a container image", parseImageReference)
+	containerUser  = quoted("`UID:GID`", parseContainerUser)
+	processors     = number("a number", 4096)
+	fraction       = number("a number", 1)
+
 	companionName = named(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`, 50, "lower-case letters, digits and hyphens (not at the ends)")
 	companionKind = choice("companion kind", MMProj, LoRA, Draft)
 	downloader    = choice("downloader", DownloadByHost, DownloadHere)
 )
 
 // engineKinds are the engines that llmhost can run.
-var engineKinds = []string{KindLlamaCpp}
+var engineKinds = []string{KindLlamaCpp, KindVLLM, KindOllama}
 
 // between is a whole number in a range, written without quotes.
 func between(name string, least, most int64) kind[int] {
@@ -134,6 +144,41 @@ func between(name string, least, most int64) kind[int] {
 			return 0, faultf(fmt.Sprintf("is %d, which is out of range", n), "Write a whole number from %d to %d.", least, most)
 		}
 		return int(n), nil
+	}}
+}
+
+// number is a number above zero up to most, written without quotes.
+func number(name string, most float64) kind[float64] {
+	return kind[float64]{name: name, decode: func(_ scope, value cty.Value) (float64, error) {
+		if value.IsNull() || value.Type() != cty.Number {
+			return 0, faultf("is "+describe(value)+" and not a number", "Write a number above 0 and up to %g, without quotes.", most)
+		}
+		n, _ := value.AsBigFloat().Float64()
+		if n <= 0 || n > most {
+			return 0, faultf(fmt.Sprintf("is %g, which is out of range", n), "Write a number above 0 and up to %g.", most)
+		}
+		return n, nil
+	}}
+}
+
+// listOf is a list of values of one kind, each at most once.
+func listOf[V comparable](name string, of kind[V]) kind[[]V] {
+	return kind[[]V]{name: name, decode: func(in scope, value cty.Value) ([]V, error) {
+		if value.IsNull() || !value.Type().IsTupleType() {
+			return nil, faultf("is "+describe(value)+" and not a list", "Write the values in brackets, such as [0, 1].")
+		}
+		list := []V{}
+		for _, element := range value.AsValueSlice() {
+			v, err := of.decode(in, element)
+			if err != nil {
+				return nil, err
+			}
+			if slices.Contains(list, v) {
+				return nil, faultf(fmt.Sprintf("names %v twice", v), "Write each once.")
+			}
+			list = append(list, v)
+		}
+		return list, nil
 	}}
 }
 

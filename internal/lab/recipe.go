@@ -33,6 +33,8 @@ var packages = []string{
 	"ca-certificates", "curl", "rsync", "openssl", "python3-minimal",
 	"nginx-light", "apparmor", "apparmor-utils", "auditd",
 	"docker.io", "docker-cli", "docker-compose", "docker-buildx",
+	"podman", "crun", "netavark", "passt", "uidmap", "dbus-user-session",
+	"python3-venv", "busybox-static", "attr", "strace",
 }
 
 // Accounts of a lab host. The password is no secret: a lab host listens on loopback alone,

@@ -13,6 +13,7 @@ host "full" {
   }
 
   gpu "nvidia" {
+    index     = 1
     vram      = "24GiB"
     bandwidth = "1008GB/s"
   }
@@ -28,6 +29,23 @@ host "full" {
     source     = "/engines/../engines/llama.cpp.tar.zst"
     sha256     = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
     executable = "opt/llama/llama-server"
+  }
+
+  engine "vllm-image" {
+    kind   = "vllm"
+    image  = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+    source = "/engines/vllm.tar"
+    sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  }
+
+  engine "debian" {
+    kind    = "llama.cpp"
+    package = "llama.cpp-tools"
+  }
+
+  engine "vllm-venv" {
+    kind         = "vllm"
+    requirements = "vllm.txt"
   }
 
   model "llama-3.3-70b" {
@@ -59,7 +77,28 @@ host "full" {
     threads       = 8
     parallel      = 2
     memory        = "48GiB"
+    cpus          = 6.5
+    gpus          = [1]
+    exclusive     = "large"
     ready_timeout = "10m"
+  }
+
+  model "qwen3-8b" {
+    source = "hf://Qwen/Qwen3-8B@0123456789abcdef0123456789abcdef01234567"
+    sha256 = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
+  }
+
+  server "fast" {
+    engine                 = "vllm-image"
+    runtime                = "compose"
+    project                = "front"
+    model                  = "qwen3-8b"
+    listen                 = "127.0.0.1:8000"
+    memory                 = "16GiB"
+    user                   = "1000:1000"
+    quantization           = "fp8"
+    attention_backend      = "flashinfer"
+    gpu_memory_utilization = 0.8
   }
 
   directory "/srv/notes" {

@@ -35,13 +35,13 @@ func load(t *testing.T, name string) (*hostfile.Host, *hostfile.Facts) {
 }
 
 // servers are all servers of the hosts of testdata, by the name of the unit's golden file.
-func servers(t *testing.T) map[string]*LlamaServer {
+func servers(t *testing.T) map[string]*Server {
 	t.Helper()
-	all := map[string]*LlamaServer{}
+	all := map[string]*Server{}
 	for _, name := range []string{"desktop", "vps", "radeon"} {
 		host, facts := load(t, name)
 		for _, server := range host.Servers {
-			s, err := NewLlamaServer(host, facts, server)
+			s, err := NewServer(host, facts, server)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +80,7 @@ func TestUnitsAreGolden(t *testing.T) {
 // its scale from 0 to 10. A TCP port costs 0.9: the host's network, Internet sockets, and an
 // address list that isn't empty. Each unit has 0.2 that isn't true, since /tmp is a file system
 // of its own without PrivateTmp=.
-func mostExposure(s *LlamaServer) int {
+func mostExposure(s *Server) int {
 	if s.Server.Listen.Unix {
 		return 6
 	}
@@ -138,7 +138,7 @@ func TestServersShareNoUserModelOrAddress(t *testing.T) {
 	host, facts := load(t, "desktop")
 	seen := map[string]string{}
 	for _, server := range host.Servers {
-		s, err := NewLlamaServer(host, facts, server)
+		s, err := NewServer(host, facts, server)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +167,7 @@ func TestGPUNeedsFacts(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := NewLlamaServer(host, test.facts, hybrid)
+			_, err := NewServer(host, test.facts, hybrid)
 			if err == nil {
 				t.Fatal("a sandbox was rendered on assumptions")
 			}
@@ -178,12 +178,12 @@ func TestGPUNeedsFacts(t *testing.T) {
 			}
 		})
 	}
-	if _, err := NewLlamaServer(host, nil, *host.Server("embed")); err != nil {
+	if _, err := NewServer(host, nil, *host.Server("embed")); err != nil {
 		t.Errorf("a server without a GPU needs no facts: %v", err)
 	}
 	renamed := clone(t, facts)
 	renamed.DeviceClasses = []string{"char-nvidia-frontend", "char-nvidia-uvm", "char-sd"}
-	old, err := NewLlamaServer(host, renamed, hybrid)
+	old, err := NewServer(host, renamed, hybrid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestDriverLibrariesAreWhereTheDistributionHasThem(t *testing.T) {
 	} {
 		machine := clone(t, facts)
 		machine.OS.ID, machine.Architecture = test.os, test.architecture
-		s, err := NewLlamaServer(host, machine, *host.Server("hybrid"))
+		s, err := NewServer(host, machine, *host.Server("hybrid"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,7 +218,7 @@ func TestDriverLibrariesAreWhereTheDistributionHasThem(t *testing.T) {
 
 func TestRestartOnFollowsTheBytes(t *testing.T) {
 	host, _ := load(t, "vps")
-	s, err := NewLlamaServer(host, nil, *host.Server("chat"))
+	s, err := NewServer(host, nil, *host.Server("chat"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,6 @@ package inference
 import (
 	"fmt"
 	"path"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/llmhost/llmhost/components/systemd"
@@ -26,8 +24,8 @@ const (
 	ModelsGroup = "llm-models"
 )
 
-// LlamaServer is one llama.cpp server as it runs on a host.
-type LlamaServer struct {
+// Server is one model server as it runs on a host, whatever engine it has and whatever runs it.
+type Server struct {
 	Server   hostfile.Server
 	Engine   hostfile.Engine
 	Model    hostfile.Model
@@ -45,16 +43,16 @@ type Companion struct {
 	File string // on the host
 }
 
-// NewLlamaServer gathers what a server of a host needs. Facts may be nil for a host that wasn't
+// NewServer gathers what a server of a host needs. Facts may be nil for a host that wasn't
 // probed yet; then a server that puts layers on a GPU is an error, since only the host knows
 // which devices those are.
-func NewLlamaServer(host *hostfile.Host, facts *hostfile.Facts, server hostfile.Server) (*LlamaServer, error) {
+func NewServer(host *hostfile.Host, facts *hostfile.Facts, server hostfile.Server) (*Server, error) {
 	engine, model := host.Engine(server.Engine), host.Model(server.Model)
 	if engine == nil || model == nil {
 		return nil, fmt.Errorf("%s: server %q needs the engine %q and the model %q, and the host doesn't have both",
 			server.Range, server.Name, server.Engine, server.Model)
 	}
-	s := &LlamaServer{
+	s := &Server{
 		Server:   server,
 		Engine:   *engine,
 		Model:    *model,
@@ -66,48 +64,18 @@ func NewLlamaServer(host *hostfile.Host, facts *hostfile.Facts, server hostfile.
 		c := &model.Companions[i]
 		s.Companions = append(s.Companions, Companion{*c, host.CompanionFile(model, c)})
 	}
-	if server.GPULayers > 0 {
+	if server.UsesGPU(engine.Kind) {
 		gpu, err := newGPU(host, facts)
 		if err != nil {
-			return nil, fmt.Errorf("%s: server %q puts layers on the GPU, but %w", server.At("gpu_layers"), server.Name, err)
+			return nil, fmt.Errorf("%s: server %q uses the GPU, but %w", server.At("gpu_layers"), server.Name, err)
 		}
 		s.GPU = gpu
 	}
 	return s, nil
 }
 
-// Root is the engine's folder on the host, which is the server's root directory.
-func (s *LlamaServer) Root() string { return path.Join(EnginesRoot, s.Engine.SHA256) }
-
-// Args are the program and its arguments, with paths as the server sees them.
-//
-// Host, port and alias are always given, because llama-server's defaults have changed between
-// versions.
-func (s *LlamaServer) Args() []string {
-	args := []string{
-		path.Join("/", s.Engine.Executable),
-		"-m", s.entryInside(),
-		"--alias", s.Model.Name,
-	}
-	args = append(args, s.companionArgs()...)
-	if s.Server.Listen.Unix {
-		args = append(args, "--host", s.Server.Socket())
-	} else {
-		addr := s.Server.Listen.Addr
-		args = append(args, "--host", addr.Addr().String(), "--port", strconv.Itoa(int(addr.Port())))
-	}
-	args = append(args, "-c", strconv.Itoa(s.Server.Context), "-np", strconv.Itoa(s.Server.Parallel))
-	if s.Server.Threads > 0 {
-		args = append(args, "-t", strconv.Itoa(s.Server.Threads))
-	}
-	if s.GPU != nil {
-		args = append(args, "-ngl", strconv.Itoa(s.Server.GPULayers))
-	}
-	return append(args, "--no-webui")
-}
-
 // Address is where the server answers, as the agent dials it.
-func (s *LlamaServer) Address() string {
+func (s *Server) Address() string {
 	if s.Server.Listen.Unix {
 		return "unix:" + s.Server.Socket()
 	}
@@ -117,7 +85,7 @@ func (s *LlamaServer) Address() string {
 // RestartOn are the digests of what the server has loaded: when one changes, the process still
 // holds the old bytes. They are plain text from the host file and never outputs of resources,
 // which would be unknown in a preview.
-func (s *LlamaServer) RestartOn() map[string]string {
+func (s *Server) RestartOn() map[string]string {
 	digests := map[string]string{"engine": s.Engine.SHA256, "model": s.Model.SHA256}
 	for _, c := range s.Companions {
 		digests["companion "+c.Name] = c.SHA256
@@ -133,38 +101,13 @@ type Readiness struct {
 }
 
 // Readiness asks for the model by the name that clients use.
-func (s *LlamaServer) Readiness() Readiness {
+func (s *Server) Readiness() Readiness {
 	return Readiness{Address: s.Address(), Model: s.Model.Name, TimeoutSeconds: int(s.Server.ReadyTimeout.Seconds())}
-}
-
-// companionArgs load the companions. There is one projector and one draft model; adapters are
-// one argument, since llama-server no longer takes several.
-func (s *LlamaServer) companionArgs() []string {
-	var args, adapters []string
-	for _, c := range s.Companions {
-		switch c.Kind {
-		case hostfile.MMProj:
-			args = append(args, "--mmproj", s.companionInside(c))
-		case hostfile.Draft:
-			args = append(args, "--model-draft", s.companionInside(c))
-		case hostfile.LoRA:
-			adapters = append(adapters, s.companionInside(c))
-		}
-	}
-	if len(adapters) > 0 {
-		args = append(args, "--lora", strings.Join(adapters, ","))
-	}
-	return args
-}
-
-// drafts tells whether a small model guesses ahead.
-func (s *LlamaServer) drafts() bool {
-	return slices.ContainsFunc(s.Companions, func(c Companion) bool { return c.Kind == hostfile.Draft })
 }
 
 // modelInside is the path of the model's file or folder in the sandbox. It follows from the
 // model's name, wherever the model is on the host.
-func (s *LlamaServer) modelInside() string {
+func (s *Server) modelInside() string {
 	if s.Model.Source.Folder {
 		return path.Join(modelsInside, s.Model.Name)
 	}
@@ -172,16 +115,16 @@ func (s *LlamaServer) modelInside() string {
 }
 
 // entryInside is the path in the sandbox of the file that the server is started with.
-func (s *LlamaServer) entryInside() string {
+func (s *Server) entryInside() string {
 	return s.modelInside() + strings.TrimPrefix(s.Entry, s.File)
 }
 
-func (s *LlamaServer) companionInside(c Companion) string {
+func (s *Server) companionInside(c Companion) string {
 	return path.Join(modelsInside, s.Model.Name+"."+c.Name+".gguf")
 }
 
 // modelsInside are the paths in the sandbox of the model and its companions.
-func (s *LlamaServer) modelsInside() []string {
+func (s *Server) modelsInside() []string {
 	paths := []string{s.modelInside()}
 	for _, c := range s.Companions {
 		paths = append(paths, s.companionInside(c))
@@ -190,7 +133,7 @@ func (s *LlamaServer) modelsInside() []string {
 }
 
 // modelBinds are what the server has in its models folder: its model and the companions.
-func (s *LlamaServer) modelBinds() systemd.Binds {
+func (s *Server) modelBinds() systemd.Binds {
 	binds := systemd.Binds{{Source: s.File, Target: s.modelInside()}}
 	for _, c := range s.Companions {
 		binds = append(binds, systemd.Bind{Source: c.File, Target: s.companionInside(c)})
