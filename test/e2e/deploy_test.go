@@ -7,64 +7,60 @@ import (
 	"testing"
 
 	"github.com/llmhost/llmhost/internal/testmodel"
+	"github.com/llmhost/llmhost/test/vmtest"
 )
-
-// footprint is everything on the host that a deployment could leave behind.
-const footprint = `{ find /etc /opt /srv /usr/local /var/lib/llmhost /run/llmhost /run/systemd/system /run/systemd/system.control \
-	-not -path '/etc/.pwd.lock' -not -path '/etc/*-' -printf '%p %y %m %u %g\n' 2>/dev/null | sort
-	cut -d: -f1 /etc/passwd /etc/group; ls /var/lib/systemd/timers/stamp-llmhost* 2>/dev/null; systemctl list-unit-files --no-legend --plain 'llmhost*'; systemctl list-units --all --no-legend --plain 'llmhost*'; }`
 
 // The main job: deploy, ask, nothing to do the second time, no drift, and gone without a trace.
 func TestDeployAskAndDestroy(t *testing.T) {
 	p := newProject(t)
-	p.host("main", modelServer("alpha"))
-	before := on(t, footprint)
+	p.Host("main", vmtest.ModelServer("alpha"))
+	before := vmtest.On(t, vmtest.Footprint)
 
-	p.up("main")
+	p.Up("main")
 	destroyed := false
 	defer func() {
 		if !destroyed {
-			p.run("destroy", "-s", "main", "--yes", "--skip-preview", "--non-interactive")
+			p.Run("destroy", "-s", "main", "--yes", "--skip-preview", "--non-interactive")
 		}
 	}()
 
-	answer := p.must("ask", "-s", "main", "What are you?")
-	if got := strings.TrimSpace(answer.stdout); got != testmodel.DefaultReply {
+	answer := p.Must("ask", "-s", "main", "What are you?")
+	if got := strings.TrimSpace(answer.Stdout); got != testmodel.DefaultReply {
 		t.Errorf("the model's answer is\n%q\nnot the reply that was built into it\n%q", got, testmodel.DefaultReply)
 	}
 	t.Run("sandbox", func(t *testing.T) { sandbox(t, "alpha") })
-	t.Run("second up", func(t *testing.T) { unchanged(t, p.up("main")) })
-	t.Run("refreshing up", func(t *testing.T) { unchanged(t, p.up("main", "--refresh")) })
-	t.Run("no drift", func(t *testing.T) { p.noDrift("main") })
+	t.Run("second up", func(t *testing.T) { vmtest.Unchanged(t, p.Up("main")) })
+	t.Run("refreshing up", func(t *testing.T) { vmtest.Unchanged(t, p.Up("main", "--refresh")) })
+	t.Run("no drift", func(t *testing.T) { p.NoDrift("main") })
 	t.Run("preview", func(t *testing.T) {
-		p.must("preview", "-s", "main", "--non-interactive", "--expect-no-changes")
+		p.Must("preview", "-s", "main", "--non-interactive", "--expect-no-changes")
 	})
 
-	p.must("destroy", "-s", "main", "--yes", "--skip-preview", "--non-interactive")
+	p.Must("destroy", "-s", "main", "--yes", "--skip-preview", "--non-interactive")
 	destroyed = true
-	settled(t, before)
+	vmtest.Settled(t, before)
 }
 
 // A server with a port listens on loopback alone, and on no other port than its own.
 func TestServerOnLoopback(t *testing.T) {
 	p := newProject(t)
 	const port = 18002
-	p.host("port", strings.Replace(modelServer("delta"), "    context = 1024", fmt.Sprintf("    context = 1024\n    listen  = \"127.0.0.1:%d\"", port), 1))
-	p.up("port")
-	p.destroyAtEnd("port")
-	if got := strings.TrimSpace(p.must("ask", "-s", "port", "What are you?").stdout); got != testmodel.DefaultReply {
+	p.Host("port", strings.Replace(vmtest.ModelServer("delta"), "    context = 1024", fmt.Sprintf("    context = 1024\n    listen  = \"127.0.0.1:%d\"", port), 1))
+	p.Up("port")
+	p.DestroyAtEnd("port")
+	if got := strings.TrimSpace(p.Must("ask", "-s", "port", "What are you?").Stdout); got != testmodel.DefaultReply {
 		t.Errorf("the model answers %q", got)
 	}
-	have := strings.Fields(on(t, "ss -Hltnp | grep llama-server | awk '{print $4}'"))
+	have := strings.Fields(vmtest.On(t, "ss -Hltnp | grep llama-server | awk '{print $4}'"))
 	if len(have) != 1 || have[0] != fmt.Sprintf("127.0.0.1:%d", port) {
 		t.Errorf("the server listens on %v", have)
 	}
-	p.host("port", strings.Replace(modelServer("delta"), "    context = 1024", "    context = 1024\n    listen  = \"0.0.0.0:18002\"", 1))
-	r := p.run("up", "-s", "port", "--yes", "--skip-preview", "--non-interactive")
-	if r.code == 0 || !strings.Contains(r.all(), "hosts/port.hcl:") {
-		t.Errorf("a server on all addresses was not refused (%d):\n%s", r.code, r.all())
+	p.Host("port", strings.Replace(vmtest.ModelServer("delta"), "    context = 1024", "    context = 1024\n    listen  = \"0.0.0.0:18002\"", 1))
+	r := p.Run("up", "-s", "port", "--yes", "--skip-preview", "--non-interactive")
+	if r.Code == 0 || !strings.Contains(r.All(), "hosts/port.hcl:") {
+		t.Errorf("a server on all addresses was not refused (%d):\n%s", r.Code, r.All())
 	}
-	p.host("port", modelServer("delta"))
+	p.Host("port", vmtest.ModelServer("delta"))
 }
 
 // evidence gathers, in one call, what the running process of a server really has. Each line
@@ -89,7 +85,7 @@ systemd-analyze security --no-pager $unit | tail -n 1 | say exposure`
 // sandbox asserts what the running process really has, from /proc, its cgroup and systemd.
 func sandbox(t *testing.T, server string) {
 	have := map[string]string{}
-	for _, line := range strings.Split(on(t, strings.ReplaceAll(evidence, "SERVER", server)), "\n") {
+	for _, line := range strings.Split(vmtest.On(t, strings.ReplaceAll(evidence, "SERVER", server)), "\n") {
 		key, value, _ := strings.Cut(line, "\t")
 		have[key] = strings.TrimSpace(strings.ReplaceAll(value, "\f", "\n"))
 	}
@@ -147,24 +143,4 @@ func firstNumber(s string) float64 {
 		}
 	}
 	return -1
-}
-
-// lineDiff lists the lines that only one of two texts has.
-func lineDiff(before, after string) string {
-	seen := map[string]int{}
-	for _, l := range strings.Split(before, "\n") {
-		seen[l]++
-	}
-	var b strings.Builder
-	for _, l := range strings.Split(after, "\n") {
-		if seen[l]--; seen[l] < 0 {
-			fmt.Fprintf(&b, "+ %s\n", l)
-		}
-	}
-	for l, n := range seen {
-		for ; n > 0; n-- {
-			fmt.Fprintf(&b, "- %s\n", l)
-		}
-	}
-	return b.String()
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/llmhost/llmhost/internal/testmodel"
+	"github.com/llmhost/llmhost/test/vmtest"
 )
 
 // tampering is what somebody does by hand, and how the report must name it.
@@ -20,7 +21,7 @@ type tampering struct {
 // Everything that can be changed by hand is reported under its property, and repaired.
 func TestEveryTamperingIsReportedAndRepaired(t *testing.T) {
 	p := newProject(t)
-	p.host("tamper", modelServer("beta")+`
+	p.Host("tamper", vmtest.ModelServer("beta")+`
   directory "/srv/notes" {
     mode = "0750"
   }
@@ -34,11 +35,11 @@ func TestEveryTamperingIsReportedAndRepaired(t *testing.T) {
   file "/etc/llmhost-e2e.conf" {
     content = "a = 1\nb = 2\n"
   }`)
-	p.up("tamper")
-	p.destroyAtEnd("tamper")
-	p.noDrift("tamper")
+	p.Up("tamper")
+	p.DestroyAtEnd("tamper")
+	p.NoDrift("tamper")
 
-	engine := on(t, "ls -d /opt/llmhost/engines/*/")
+	engine := vmtest.On(t, "ls -d /opt/llmhost/engines/*/")
 	engine = strings.TrimSuffix(engine, "/")
 	const unit, program = "llmhost-beta.service", "/usr/local/lib/llmhost/llmhost-agent"
 
@@ -80,11 +81,11 @@ func TestEveryTamperingIsReportedAndRepaired(t *testing.T) {
 	}
 	for _, round := range []string{"changed", "masked", "removed"} {
 		t.Run(round, func(t *testing.T) {
-			p.t = t
+			p.T = t
 			for _, c := range rounds[round] {
-				on(t, c.line)
+				vmtest.On(t, c.line)
 			}
-			found := p.drift("tamper")
+			found := p.Drift("tamper")
 			for _, c := range rounds[round] {
 				if !reported(found, c) {
 					t.Errorf("%s (%s) is not reported as %s %s %s", c.what, c.line, c.kind, c.id, c.property)
@@ -95,18 +96,18 @@ func TestEveryTamperingIsReportedAndRepaired(t *testing.T) {
 					t.Logf("reported: %+v", f)
 				}
 			}
-			p.up("tamper", "--refresh")
-			p.noDrift("tamper")
-			answer := p.must("ask", "-s", "tamper", "Are you well?")
-			if got := strings.TrimSpace(answer.stdout); got != testmodel.DefaultReply {
+			p.Up("tamper", "--refresh")
+			p.NoDrift("tamper")
+			answer := p.Must("ask", "-s", "tamper", "Are you well?")
+			if got := strings.TrimSpace(answer.Stdout); got != testmodel.DefaultReply {
 				t.Errorf("after the repair the model answers %q", got)
 			}
 		})
 	}
-	p.t = t
+	p.T = t
 }
 
-func reported(found []finding, c tampering) bool {
+func reported(found []vmtest.Finding, c tampering) bool {
 	for _, f := range found {
 		if !strings.HasSuffix(f.Type, ":"+c.kind) || f.ID != c.id {
 			continue
@@ -125,28 +126,28 @@ func reported(found []finding, c tampering) bool {
 // A host that can't be reached is an error and never drift.
 func TestUnreachableHostIsAnError(t *testing.T) {
 	p := newProject(t)
-	p.host("gone", `
+	p.Host("gone", `
   file "/etc/llmhost-gone.conf" {
     content = "x\n"
   }`)
-	p.up("gone")
-	p.destroyAtEnd("gone")
+	p.Up("gone")
+	p.DestroyAtEnd("gone")
 
-	cut := startProxy(t, vm.Port)
+	cut := startProxy(t, vmtest.VM.Port)
 	cut.Close()
 	reachable := p.hostfile("gone")
-	p.write("hosts/gone.hcl", strings.Replace(reachable, fmt.Sprintf("= %d", vm.Port), fmt.Sprintf("= %d", cut.Port()), 1))
-	r := p.run("drift", "-s", "gone", "--json")
-	if r.code != 1 {
-		t.Errorf("drift on an unreachable host ended with %d, want 1:\n%s", r.code, r.all())
+	p.Write("hosts/gone.hcl", strings.Replace(reachable, fmt.Sprintf("= %d", vmtest.VM.Port), fmt.Sprintf("= %d", cut.Port()), 1))
+	r := p.Run("drift", "-s", "gone", "--json")
+	if r.Code != 1 {
+		t.Errorf("drift on an unreachable host ended with %d, want 1:\n%s", r.Code, r.All())
 	}
-	if r := p.run("up", "-s", "gone", "--yes", "--skip-preview", "--refresh", "--non-interactive"); r.code == 0 {
-		t.Errorf("up --refresh on an unreachable host succeeded:\n%s", r.all())
+	if r := p.Run("up", "-s", "gone", "--yes", "--skip-preview", "--refresh", "--non-interactive"); r.Code == 0 {
+		t.Errorf("up --refresh on an unreachable host succeeded:\n%s", r.All())
 	}
-	p.write("hosts/gone.hcl", reachable)
+	p.Write("hosts/gone.hcl", reachable)
 	// The host is where it was: nothing was forgotten, so nothing is made again.
-	if r := p.up("gone"); strings.Contains(r.stdout, "created") || strings.Contains(r.stdout, "deleted") {
-		t.Errorf("an unreachable host was taken for an empty one:\n%s", r.stdout)
+	if r := p.Up("gone"); strings.Contains(r.Stdout, "created") || strings.Contains(r.Stdout, "deleted") {
+		t.Errorf("an unreachable host was taken for an empty one:\n%s", r.Stdout)
 	}
-	p.noDrift("gone")
+	p.NoDrift("gone")
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/llmhost/llmhost/internal/source"
 	"github.com/llmhost/llmhost/internal/testmodel"
+	"github.com/llmhost/llmhost/test/vmtest"
 )
 
 // mayBeSentAgain is the most that a push may send of what had arrived before it was cut, in bytes.
@@ -47,7 +48,7 @@ func folderDigest(t *testing.T, path string) string {
 // onHost demands a model's digest, as ordinary tools find it there.
 func onHost(t *testing.T, path, digest string) {
 	t.Helper()
-	if got := on(t, "sha256sum "+path+" | cut -c1-64"); got != digest {
+	if got := vmtest.On(t, "sha256sum "+path+" | cut -c1-64"); got != digest {
 		t.Errorf("%s on the host has the digest %s, want %s", path, got, digest)
 	}
 }
@@ -86,33 +87,33 @@ func TestFolderModel(t *testing.T) {
     memory  = "1GiB"
     threads = 1
     context = 1024
-  }`, vm.EngineArchive, vm.EngineSHA256, filepath.Join(folder, names[0]), digest, draft, draftDigest)
-	p.host("folder", blocks)
-	before := on(t, footprint)
-	p.up("folder")
-	p.destroyAtEnd("folder")
+  }`, vmtest.VM.EngineArchive, vmtest.VM.EngineSHA256, filepath.Join(folder, names[0]), digest, draft, draftDigest)
+	p.Host("folder", blocks)
+	before := vmtest.On(t, vmtest.Footprint)
+	p.Up("folder")
+	p.DestroyAtEnd("folder")
 
 	ask := func() {
 		t.Helper()
-		if got := strings.TrimSpace(p.must("ask", "-s", "folder", "What are you?").stdout); got != testmodel.DefaultReply {
+		if got := strings.TrimSpace(p.Must("ask", "-s", "folder", "What are you?").Stdout); got != testmodel.DefaultReply {
 			t.Errorf("the model answers %q", got)
 		}
 	}
 	ask()
-	p.noDrift("folder")
-	unchanged(t, p.up("folder", "--refresh"))
-	if got := on(t, "cd /srv/models/sharded && find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-64"); got != digest {
+	p.NoDrift("folder")
+	vmtest.Unchanged(t, p.Up("folder", "--refresh"))
+	if got := vmtest.On(t, "cd /srv/models/sharded && find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-64"); got != digest {
 		t.Errorf("the documented command finds the digest %s, want %s", got, digest)
 	}
-	if got := on(t, "stat -c '%a %U:%G' /srv/models/sharded /srv/models/sharded/* | sort | uniq -c | tr -s ' '"); got != "3 640 root:llm-models\n 1 750 root:llm-models" {
+	if got := vmtest.On(t, "stat -c '%a %U:%G' /srv/models/sharded /srv/models/sharded/* | sort | uniq -c | tr -s ' '"); got != "3 640 root:llm-models\n 1 750 root:llm-models" {
 		t.Errorf("the attributes are\n%s", got)
 	}
 	// The server has its own model's files and nothing else, and the small model guesses for it.
-	inside := on(t, "ls -R /proc/$(systemctl show -p MainPID --value llmhost-folder.service)/root/models | grep gguf | sort")
+	inside := vmtest.On(t, "ls -R /proc/$(systemctl show -p MainPID --value llmhost-folder.service)/root/models | grep gguf | sort")
 	if want := strings.Join(append([]string{"sharded.small.gguf"}, names...), "\n"); inside != want {
 		t.Errorf("the sandbox has the models\n%s\nwant\n%s", inside, want)
 	}
-	if got := on(t, `curl -s --unix-socket /run/llmhost/folder/llm.sock http://x/v1/chat/completions -d '{"messages":[{"role":"user","content":"hi"}]}'`); !strings.Contains(got, `"draft_n_accepted"`) {
+	if got := vmtest.On(t, `curl -s --unix-socket /run/llmhost/folder/llm.sock http://x/v1/chat/completions -d '{"messages":[{"role":"user","content":"hi"}]}'`); !strings.Contains(got, `"draft_n_accepted"`) {
 		t.Errorf("the draft model had no part in the answer: %s", got)
 	}
 
@@ -127,20 +128,20 @@ func TestFolderModel(t *testing.T) {
 		{{"the folder's removal", "rm -r /srv/models/sharded", "Model", "/srv/models/sharded", ""}},
 	} {
 		for _, c := range round {
-			on(t, c.line)
+			vmtest.On(t, c.line)
 		}
-		found := p.drift("folder")
+		found := p.Drift("folder")
 		for _, c := range round {
 			if !reported(found, c) {
 				t.Errorf("%s (%s) is not reported as %s %s: %+v", c.what, c.line, c.id, c.property, found)
 			}
 		}
-		p.up("folder", "--refresh")
-		p.noDrift("folder")
+		p.Up("folder", "--refresh")
+		p.NoDrift("folder")
 	}
 	ask()
-	p.must("destroy", "-s", "folder", "--yes", "--skip-preview", "--non-interactive")
-	settled(t, before)
+	p.Must("destroy", "-s", "folder", "--yes", "--skip-preview", "--non-interactive")
+	vmtest.Settled(t, before)
 }
 
 // A model whose header has grown is sent as what is new of it.
@@ -148,18 +149,18 @@ func TestChangedModelSendsWhatChanged(t *testing.T) {
 	p := newProject(t)
 	const size = 64 << 20
 	source, digest := noise(t, testmodel.Noise{Bytes: size, Seed: 1})
-	link := startProxy(t, vm.Port)
+	link := startProxy(t, vmtest.VM.Port)
 	p.hostByKey("delta", link.Port(), modelBlock("blob", source, digest))
-	p.up("delta")
-	p.destroyAtEnd("delta")
+	p.Up("delta")
+	p.DestroyAtEnd("delta")
 	idle := link.Sent()
-	p.up("delta")
+	p.Up("delta")
 	idle = link.Sent() - idle // what an up sends that changes nothing
 
 	source, digest = noise(t, testmodel.Noise{Bytes: size, Seed: 1, Template: strings.Repeat("another template ", 256)})
 	p.hostByKey("delta", link.Port(), modelBlock("blob", source, digest))
 	before := link.Sent()
-	p.up("delta")
+	p.Up("delta")
 	onHost(t, "/srv/models/blob.gguf", digest)
 	if sent := link.Sent() - before - idle; sent > size*3/100 {
 		t.Errorf("%d bytes were sent of a model of %d whose header has grown, want 3 %% at most", sent, size)
@@ -172,17 +173,17 @@ func TestInterruptedPushGoesOn(t *testing.T) {
 	const size, far = 96 << 20, 64 << 20
 	interruptions := map[string]func(t *testing.T, link *proxy, up *background){
 		"cut link":       func(_ *testing.T, link *proxy, _ *background) { link.Cut() },
-		"killed agent":   func(t *testing.T, _ *proxy, _ *background) { on(t, "pkill -9 llmhost-agent") },
+		"killed agent":   func(t *testing.T, _ *proxy, _ *background) { vmtest.On(t, "pkill -9 llmhost-agent") },
 		"killed llmhost": func(_ *testing.T, _ *proxy, up *background) { up.kill() },
 		"power cut": func(t *testing.T, _ *proxy, _ *background) {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 			defer cancel()
-			if err := vm.Reset(ctx); err != nil {
+			if err := vmtest.VM.Reset(ctx); err != nil {
 				t.Fatal(err)
 			}
 		},
 	}
-	if !long() { // the power cut and one other
+	if !vmtest.Long() { // the power cut and one other
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("a sample of the %d interruptions, seed %d; LLMHOST_TEST_LONG=1 runs all", len(interruptions), seed)
 		others := []string{"cut link", "killed agent", "killed llmhost"}
@@ -195,11 +196,11 @@ func TestInterruptedPushGoesOn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newProject(t)
 			source, digest := blob(t, size)
-			link := startProxy(t, vm.Port)
+			link := startProxy(t, vmtest.VM.Port)
 			p.hostByKey("again", link.Port(), modelBlock("blob", source, digest))
 			link.Throttle(8 << 20)
 			up := p.start("up", "-s", "again", "--yes", "--skip-preview", "--non-interactive")
-			p.destroyAtEnd("again")
+			p.DestroyAtEnd("again")
 			for link.Sent() < far {
 				select {
 				case <-up.done:
@@ -217,25 +218,25 @@ func TestInterruptedPushGoesOn(t *testing.T) {
 			case "power cut": // the run goes on if the host is there again before it gives up
 				link.Mend()
 				if err := up.ended(); err != nil {
-					absent(t, "/srv/models/blob.gguf")
-					p.up("again")
+					vmtest.Absent(t, "/srv/models/blob.gguf")
+					p.Up("again")
 				}
 			default:
 				if err := up.ended(); err == nil {
 					t.Fatalf("the push was interrupted and up ended with 0:\n%s", up.out.String())
 				}
-				absent(t, "/srv/models/blob.gguf")
+				vmtest.Absent(t, "/srv/models/blob.gguf")
 				link.Mend()
-				p.up("again")
+				p.Up("again")
 			}
 			onHost(t, "/srv/models/blob.gguf", digest)
 			if again := link.Sent() - size; again > mayBeSentAgain+overhead {
 				t.Errorf("%d bytes were sent twice, want %d at most", again, int64(mayBeSentAgain))
 			}
-			if n := on(t, "ls -A /srv/models | wc -l"); n != "1" {
-				t.Errorf("something was left beside the model: %s", on(t, "ls -A /srv/models"))
+			if n := vmtest.On(t, "ls -A /srv/models | wc -l"); n != "1" {
+				t.Errorf("something was left beside the model: %s", vmtest.On(t, "ls -A /srv/models"))
 			}
-			p.noDrift("again")
+			p.NoDrift("again")
 		})
 	}
 }
@@ -245,38 +246,38 @@ func TestHostFetchesFromAnAddress(t *testing.T) {
 	p := newProject(t)
 	const size = 16 << 20
 	path, digest := blob(t, size)
-	link := startProxy(t, vm.Port)
+	link := startProxy(t, vmtest.VM.Port)
 	p.hostByKey("origin", link.Port(), "")
-	p.up("origin")
-	p.destroyAtEnd("origin")
-	on(t, "mkdir -p /data/site")
+	p.Up("origin")
+	p.DestroyAtEnd("origin")
+	vmtest.On(t, "mkdir -p /data/site")
 	toVM(t, path, "/data/site/origin.gguf")
 	certificate, key := selfSigned(t, "localhost")
-	on(t, fmt.Sprintf(`cd /data && echo %s | base64 -d > cert.pem && echo %s | base64 -d > key.pem
+	vmtest.On(t, fmt.Sprintf(`cd /data && echo %s | base64 -d > cert.pem && echo %s | base64 -d > key.pem
 cat > nginx.conf <<'END'
 events {}
 http { access_log off; server { listen 127.0.0.1:8443 ssl; ssl_certificate /data/cert.pem; ssl_certificate_key /data/key.pem; root /data/site; } }
 END
 systemd-run -q --unit=origin nginx -c /data/nginx.conf -e stderr -g 'daemon off;'`, certificate, key))
-	t.Cleanup(func() { on(t, "systemctl stop origin; rm -rf /data /etc/ssl/certs/llmhost-e2e.pem") })
+	t.Cleanup(func() { vmtest.On(t, "systemctl stop origin; rm -rf /data /etc/ssl/certs/llmhost-e2e.pem") })
 
 	p.hostByKey("origin", link.Port(), modelBlock("fetched", "https://localhost:8443/origin.gguf", digest))
-	r := p.run("up", "-s", "origin", "--yes", "--skip-preview", "--non-interactive")
-	if r.code == 0 || !strings.Contains(r.all(), "certificate") {
-		t.Errorf("a server whose certificate nobody vouches for ended with %d:\n%s", r.code, r.all())
+	r := p.Run("up", "-s", "origin", "--yes", "--skip-preview", "--non-interactive")
+	if r.Code == 0 || !strings.Contains(r.All(), "certificate") {
+		t.Errorf("a server whose certificate nobody vouches for ended with %d:\n%s", r.Code, r.All())
 	}
 	before := link.Sent() // the agent is there
-	on(t, "cp /data/cert.pem /etc/ssl/certs/llmhost-e2e.pem")
-	p.up("origin")
+	vmtest.On(t, "cp /data/cert.pem /etc/ssl/certs/llmhost-e2e.pem")
+	p.Up("origin")
 	onHost(t, "/srv/models/fetched.gguf", digest)
 	if sent := link.Sent() - before; sent > size/2 {
 		t.Errorf("%d bytes were sent from here, although the host fetches %d by itself", sent, size)
 	}
-	p.noDrift("origin")
+	p.NoDrift("origin")
 
 	p.hostByKey("origin", link.Port(), modelBlock("gone", "https://localhost:8443/gone.gguf", strings.Repeat("a", 64)))
-	if r := p.run("up", "-s", "origin", "--yes", "--skip-preview", "--non-interactive"); r.code == 0 || !strings.Contains(r.all(), "404") {
-		t.Errorf("an address without a file ended with %d:\n%s", r.code, r.all())
+	if r := p.Run("up", "-s", "origin", "--yes", "--skip-preview", "--non-interactive"); r.Code == 0 || !strings.Contains(r.All(), "404") {
+		t.Errorf("an address without a file ended with %d:\n%s", r.Code, r.All())
 	}
 }
 
@@ -310,29 +311,29 @@ func selfSigned(t *testing.T, name string) (certificate, key string) {
 func TestModelInPlace(t *testing.T) {
 	p := newProject(t)
 	path, digest := blob(t, 4<<20)
-	on(t, "mkdir -p /data")
-	t.Cleanup(func() { on(t, "rm -r /data") })
+	vmtest.On(t, "mkdir -p /data")
+	t.Cleanup(func() { vmtest.On(t, "rm -r /data") })
 	toVM(t, path, "/data/mine.gguf")
-	on(t, "printf X >> /data/mine.gguf && chmod 0600 /data/mine.gguf")
-	mine := on(t, "sha256sum /data/mine.gguf | cut -c1-64")
+	vmtest.On(t, "printf X >> /data/mine.gguf && chmod 0600 /data/mine.gguf")
+	mine := vmtest.On(t, "sha256sum /data/mine.gguf | cut -c1-64")
 
-	p.host("there", modelBlock("mine", "host:/data/mine.gguf", digest))
-	r := p.run("up", "-s", "there", "--yes", "--skip-preview", "--non-interactive")
-	p.destroyAtEnd("there")
-	if r.code == 0 || !strings.Contains(r.all(), mine) || !strings.Contains(r.all(), digest) {
-		t.Errorf("another digest than the pinned one ended with %d, and both aren't shown:\n%s", r.code, r.all())
+	p.Host("there", modelBlock("mine", "host:/data/mine.gguf", digest))
+	r := p.Run("up", "-s", "there", "--yes", "--skip-preview", "--non-interactive")
+	p.DestroyAtEnd("there")
+	if r.Code == 0 || !strings.Contains(r.All(), mine) || !strings.Contains(r.All(), digest) {
+		t.Errorf("another digest than the pinned one ended with %d, and both aren't shown:\n%s", r.Code, r.All())
 	}
 	onHost(t, "/data/mine.gguf", mine)
 
-	on(t, "truncate -s -1 /data/mine.gguf")
-	inode := on(t, "stat -c %i /data/mine.gguf")
-	p.up("there")
-	if got := on(t, "stat -c '%i %a %U:%G' /data/mine.gguf"); got != inode+" 640 root:llm-models" {
+	vmtest.On(t, "truncate -s -1 /data/mine.gguf")
+	inode := vmtest.On(t, "stat -c %i /data/mine.gguf")
+	p.Up("there")
+	if got := vmtest.On(t, "stat -c '%i %a %U:%G' /data/mine.gguf"); got != inode+" 640 root:llm-models" {
 		t.Errorf("what was adopted is %s; its inode was %s", got, inode)
 	}
-	p.noDrift("there")
-	p.host("there", "")
-	p.up("there")
+	p.NoDrift("there")
+	p.Host("there", "")
+	p.Up("there")
 	onHost(t, "/data/mine.gguf", digest)
 }
 
@@ -341,25 +342,25 @@ func TestSameBytesAreStoredOnce(t *testing.T) {
 	p := newProject(t)
 	const size = 32 << 20
 	path, digest := blob(t, size)
-	link := startProxy(t, vm.Port)
+	link := startProxy(t, vmtest.VM.Port)
 	p.hostByKey("twice", link.Port(), modelBlock("a", path, digest))
-	p.up("twice")
-	p.destroyAtEnd("twice")
+	p.Up("twice")
+	p.DestroyAtEnd("twice")
 	before := link.Sent()
 	p.hostByKey("twice", link.Port(), modelBlock("a", path, digest)+modelBlock("b", path, digest))
-	p.up("twice")
+	p.Up("twice")
 	if sent := link.Sent() - before; sent > size/4 {
 		t.Errorf("%d bytes were sent of a model that the host has under another name", sent)
 	}
 	onHost(t, "/srv/models/b.gguf", digest)
-	if kib := on(t, "du -sk /srv/models | cut -f1"); len(kib) > 5 || kib > "40000" {
+	if kib := vmtest.On(t, "du -sk /srv/models | cut -f1"); len(kib) > 5 || kib > "40000" {
 		t.Errorf("the two take %s KiB, want the size of one", kib)
 	}
 	// One goes and the other stays whole.
 	p.hostByKey("twice", link.Port(), modelBlock("b", path, digest))
-	p.up("twice")
+	p.Up("twice")
 	onHost(t, "/srv/models/b.gguf", digest)
-	p.noDrift("twice")
+	p.NoDrift("twice")
 }
 
 // A format that runs code is refused before a byte of it is sent.
@@ -370,22 +371,22 @@ func TestPickleIsRefused(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(folder, "pytorch_model.bin"), weights, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	link := startProxy(t, vm.Port)
+	link := startProxy(t, vmtest.VM.Port)
 	file := `
   file "/etc/llmhost-pickle.conf" {
     content = "x\n"
   }`
 	p.hostByKey("pickle", link.Port(), file)
-	p.up("pickle") // the agent is there
-	p.destroyAtEnd("pickle")
+	p.Up("pickle") // the agent is there
+	p.DestroyAtEnd("pickle")
 	before := link.Sent()
 	p.hostByKey("pickle", link.Port(), file+modelBlock("bad", folder, folderDigest(t, folder)))
-	r := p.run("up", "-s", "pickle", "--yes", "--skip-preview", "--non-interactive")
-	if r.code == 0 || !strings.Contains(r.all(), "pytorch_model.bin") || !strings.Contains(r.all(), "allow_pickle") {
-		t.Errorf("a pickle ended with %d and isn't named with the way out:\n%s", r.code, r.all())
+	r := p.Run("up", "-s", "pickle", "--yes", "--skip-preview", "--non-interactive")
+	if r.Code == 0 || !strings.Contains(r.All(), "pytorch_model.bin") || !strings.Contains(r.All(), "allow_pickle") {
+		t.Errorf("a pickle ended with %d and isn't named with the way out:\n%s", r.Code, r.All())
 	}
 	if sent := link.Sent() - before; sent > int64(len(weights))/4 {
 		t.Errorf("%d bytes were sent", sent)
 	}
-	absent(t, "/srv/models/bad")
+	vmtest.Absent(t, "/srv/models/bad")
 }

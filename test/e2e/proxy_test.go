@@ -121,10 +121,10 @@ func (p *proxy) upload(dst, src net.Conn) {
 }
 
 func (p *project) hostfile(stack string) string {
-	p.t.Helper()
-	b, err := os.ReadFile(filepath.Join(p.dir, "hosts", stack+".hcl"))
+	p.T.Helper()
+	b, err := os.ReadFile(filepath.Join(p.Dir, "hosts", stack+".hcl"))
 	if err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
 	return string(b)
 }

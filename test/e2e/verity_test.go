@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/llmhost/llmhost/test/vmtest"
 )
 
 // The kernel protects models where the file system can. The tests of the packages that make use of
@@ -22,21 +24,21 @@ func TestKernelProtectsModels(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	mountProtecting(t, "/root/protected")
-	t.Cleanup(func() { on(t, "rm -f /root/models.test") })
+	t.Cleanup(func() { vmtest.On(t, "rm -f /root/models.test") })
 	toVM(t, tests, "/root/models.test")
-	on(t, "chmod 700 /root/models.test")
-	out := on(t, "LLMHOST_TEST_VERITY=/root/protected /root/models.test -test.run '^TestProtection$' -test.v")
+	vmtest.On(t, "chmod 700 /root/models.test")
+	out := vmtest.On(t, "LLMHOST_TEST_VERITY=/root/protected /root/models.test -test.run '^TestProtection$' -test.v")
 	if !strings.Contains(out, "--- PASS: TestProtection") {
 		t.Fatalf("it did not run:\n%s", out)
 	}
 
 	// A byte of a model changes on the disk itself, which no time and no identity shows.
-	on(t, `set -e
+	vmtest.On(t, `set -e
 		umount /root/protected
 		offset=$(grep -abo 'bytes that break' /root/disk.img | head -1 | cut -d: -f1)
 		printf W | dd of=/root/disk.img bs=1 seek="$offset" conv=notrunc status=none
 		mount -o loop /root/disk.img /root/protected`)
-	out = on(t, "LLMHOST_TEST_BROKEN=/root/protected/broken.gguf /root/models.test -test.run '^TestBrokenDisk$' -test.v")
+	out = vmtest.On(t, "LLMHOST_TEST_BROKEN=/root/protected/broken.gguf /root/models.test -test.run '^TestBrokenDisk$' -test.v")
 	if !strings.Contains(out, "--- PASS: TestBrokenDisk") {
 		t.Fatalf("it did not run:\n%s", out)
 	}
@@ -46,13 +48,13 @@ func TestKernelProtectsModels(t *testing.T) {
 // they are with any other.
 func TestServerWithAProtectedModel(t *testing.T) {
 	mountProtecting(t, "/srv/protected")
-	before := on(t, footprint)
+	before := vmtest.On(t, vmtest.Footprint)
 	p := newProject(t)
-	p.host("protected", `  models {
+	p.Host("protected", `  models {
     path = "/srv/protected/models"
-  }`+modelServer("guarded"))
-	p.destroyAtEnd("protected")
-	p.up("protected")
+  }`+vmtest.ModelServer("guarded"))
+	p.DestroyAtEnd("protected")
+	p.Up("protected")
 	var list struct {
 		Models []struct {
 			Path, State string
@@ -60,7 +62,7 @@ func TestServerWithAProtectedModel(t *testing.T) {
 			UsedBy      []string
 		}
 	}
-	if err := json.Unmarshal([]byte(p.must("model", "ls", "-s", "protected", "--json").stdout), &list); err != nil {
+	if err := json.Unmarshal([]byte(p.Must("model", "ls", "-s", "protected", "--json").Stdout), &list); err != nil {
 		t.Fatal(err)
 	}
 	const path = "/srv/protected/models/tiny.gguf"
@@ -68,15 +70,15 @@ func TestServerWithAProtectedModel(t *testing.T) {
 		!slices.Equal(list.Models[0].UsedBy, []string{"llmhost-guarded.service"}) {
 		t.Errorf("listed: %+v", list.Models)
 	}
-	if out, err := tryOn("echo x >> " + path); err == nil || !strings.Contains(err.Error()+out, "Operation not permitted") {
+	if out, err := vmtest.TryOn("echo x >> " + path); err == nil || !strings.Contains(err.Error()+out, "Operation not permitted") {
 		t.Errorf("root may write to it: %v %s", err, out)
 	}
-	on(t, "touch -d 2001-01-01 "+path) // its times say nothing
-	p.noDrift("protected")
-	unchanged(t, p.up("protected", "--refresh"))
-	p.must("ask", "-s", "protected", "What are you?")
-	p.must("destroy", "-s", "protected", "--yes", "--skip-preview", "--non-interactive")
-	settled(t, before)
+	vmtest.On(t, "touch -d 2001-01-01 "+path) // its times say nothing
+	p.NoDrift("protected")
+	vmtest.Unchanged(t, p.Up("protected", "--refresh"))
+	p.Must("ask", "-s", "protected", "What are you?")
+	p.Must("destroy", "-s", "protected", "--yes", "--skip-preview", "--non-interactive")
+	vmtest.Settled(t, before)
 }
 
 // mountProtecting mounts a small file system with fs-verity on a folder of the VM.
@@ -86,9 +88,9 @@ func mountProtecting(t *testing.T, folder string) {
 	if out, err := exec.Command("sh", "-c", `PATH=$PATH:/usr/sbin:/sbin mke2fs -q -t ext4 -O verity -b 4096 "$0" 16M`, disk).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	t.Cleanup(func() { on(t, "umount "+folder+"; rmdir "+folder+"; rm -f /root/disk.img") })
+	t.Cleanup(func() { vmtest.On(t, "umount "+folder+"; rmdir "+folder+"; rm -f /root/disk.img") })
 	toVM(t, disk, "/root/disk.img")
-	on(t, "mkdir -p "+folder+" && mount -o loop /root/disk.img "+folder)
+	vmtest.On(t, "mkdir -p "+folder+" && mount -o loop /root/disk.img "+folder)
 }
 
 // toVM copies a file to the VM.
@@ -101,7 +103,7 @@ func toVM(t *testing.T, from, to string) {
 	defer f.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	put := vm.SSHCommand(ctx, "root", "cat > "+to)
+	put := vmtest.VM.SSHCommand(ctx, "root", "cat > "+to)
 	put.Stdin = f
 	if out, err := put.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", to, err, out)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/llmhost/llmhost/internal/testmodel"
+	"github.com/llmhost/llmhost/test/vmtest"
 )
 
 // disk mounts a small ext4 on the host, whose image is a file there: what is written into that
@@ -28,8 +29,8 @@ func newDisk(t *testing.T, name string, options ...string) *disk {
 	}
 	d := &disk{t: t, image: "/root/" + name + ".img", mount: "/mnt/" + name}
 	toVM(t, image, d.image)
-	on(t, fmt.Sprintf("mkdir -p %s && mount -o loop %s %[1]s", d.mount, d.image))
-	t.Cleanup(func() { on(t, fmt.Sprintf("umount %s && rmdir %[1]s && rm %s", d.mount, d.image)) })
+	vmtest.On(t, fmt.Sprintf("mkdir -p %s && mount -o loop %s %[1]s", d.mount, d.image))
+	t.Cleanup(func() { vmtest.On(t, fmt.Sprintf("umount %s && rmdir %[1]s && rm %s", d.mount, d.image)) })
 	return d
 }
 
@@ -44,7 +45,7 @@ func (d *disk) block() string {
 // none of the model's times.
 func (d *disk) flip() {
 	d.t.Helper()
-	on(d.t, fmt.Sprintf(`sync
+	vmtest.On(d.t, fmt.Sprintf(`sync
 at=$(grep -abo GGUF %s | head -n 1 | cut -d: -f1)
 printf X | dd of=%[1]s bs=1 seek=$((at + 4096)) conv=notrunc status=none
 sync; echo 3 > /proc/sys/vm/drop_caches`, d.image))
@@ -53,7 +54,7 @@ sync; echo 3 > /proc/sys/vm/drop_caches`, d.image))
 // property returns one of systemd's properties of a unit.
 func property(t *testing.T, unit, name string) string {
 	t.Helper()
-	return on(t, fmt.Sprintf("systemctl show -p %s --value %s", name, unit))
+	return vmtest.On(t, fmt.Sprintf("systemctl show -p %s --value %s", name, unit))
 }
 
 const verifyUnit = "llmhost-verify.service"
@@ -63,37 +64,37 @@ const verifyUnit = "llmhost-verify.service"
 func TestAByteThatChangesOnTheDiskIsFoundAndRefused(t *testing.T) {
 	d := newDisk(t, "plain")
 	p := newProject(t)
-	p.host("watch", d.block()+modelServer("watched"))
-	p.up("watch")
-	p.destroyAtEnd("watch")
+	p.Host("watch", d.block()+vmtest.ModelServer("watched"))
+	p.Up("watch")
+	p.DestroyAtEnd("watch")
 	file := d.models() + "/tiny.gguf"
 	const unit = "llmhost-watched.service"
 
-	on(t, "systemctl start "+verifyUnit)
-	if metrics := on(t, "cat /var/lib/llmhost/metrics/models.prom"); !strings.Contains(metrics, `llmhost_model_verified{model="tiny"} 1`) {
+	vmtest.On(t, "systemctl start "+verifyUnit)
+	if metrics := vmtest.On(t, "cat /var/lib/llmhost/metrics/models.prom"); !strings.Contains(metrics, `llmhost_model_verified{model="tiny"} 1`) {
 		t.Errorf("the metrics of a good model:\n%s", metrics)
 	}
 	if state := property(t, "llmhost-verify.timer", "ActiveState"); state != "active" {
 		t.Errorf("the timer is %s", state)
 	}
-	p.noDrift("watch")
+	p.NoDrift("watch")
 
-	on(t, "systemctl stop "+unit) // it holds the model's pages in memory
-	before := on(t, "stat -c '%i %s %y %z' "+file)
+	vmtest.On(t, "systemctl stop "+unit) // it holds the model's pages in memory
+	before := vmtest.On(t, "stat -c '%i %s %y %z' "+file)
 	d.flip()
-	if after := on(t, "stat -c '%i %s %y %z' "+file); after != before {
+	if after := vmtest.On(t, "stat -c '%i %s %y %z' "+file); after != before {
 		t.Fatalf("the test has left a trace: %s, before: %s", after, before)
 	}
-	if out, err := tryOn("systemctl start " + verifyUnit); err == nil {
-		t.Fatalf("the verification has passed:\n%s\n%s", out, on(t, "journalctl -o cat -u "+verifyUnit))
+	if out, err := vmtest.TryOn("systemctl start " + verifyUnit); err == nil {
+		t.Fatalf("the verification has passed:\n%s\n%s", out, vmtest.On(t, "journalctl -o cat -u "+verifyUnit))
 	}
 	if state := property(t, verifyUnit, "ActiveState"); state != "failed" {
 		t.Errorf("the unit of the verification is %s", state)
 	}
-	if metrics := on(t, "cat /var/lib/llmhost/metrics/models.prom"); !strings.Contains(metrics, `llmhost_model_verified{model="tiny"} 0`) {
+	if metrics := vmtest.On(t, "cat /var/lib/llmhost/metrics/models.prom"); !strings.Contains(metrics, `llmhost_model_verified{model="tiny"} 0`) {
 		t.Errorf("the metrics of a bad model:\n%s", metrics)
 	}
-	found := p.drift("watch")
+	found := p.Drift("watch")
 	for _, want := range []tampering{
 		{"the model", "", "Model", file, "verified"},
 		{"the failed unit", "", "SystemdUnit", verifyUnit, "state"},
@@ -102,25 +103,25 @@ func TestAByteThatChangesOnTheDiskIsFoundAndRefused(t *testing.T) {
 			t.Errorf("%s is not reported: %+v", want.what, found)
 		}
 	}
-	if out, err := tryOn("systemctl start " + unit); err == nil {
+	if out, err := vmtest.TryOn("systemctl start " + unit); err == nil {
 		t.Errorf("the server was started with it: %s", out)
 	}
-	why := on(t, "journalctl -o cat -u llmhost-check@watched.service")
+	why := vmtest.On(t, "journalctl -o cat -u llmhost-check@watched.service")
 	if !strings.Contains(why, "model tiny: "+file) || !strings.Contains(why, "llmhost up --refresh") {
 		t.Errorf("the journal doesn't say why:\n%s", why)
 	}
 	// A deployment that touches the server, and doesn't look at the model, says it too.
-	p.write("hosts/watch.hcl", strings.Replace(p.hostfile("watch"), "context = 1024", "context = 2048", 1))
-	if r := p.run("up", "-s", "watch", "--yes", "--skip-preview", "--non-interactive"); r.code == 0 || !strings.Contains(r.all(), "model tiny: "+file) {
-		t.Errorf("an up without a refresh ended with %d and doesn't name the model:\n%s", r.code, r.all())
+	p.Write("hosts/watch.hcl", strings.Replace(p.hostfile("watch"), "context = 1024", "context = 2048", 1))
+	if r := p.Run("up", "-s", "watch", "--yes", "--skip-preview", "--non-interactive"); r.Code == 0 || !strings.Contains(r.All(), "model tiny: "+file) {
+		t.Errorf("an up without a refresh ended with %d and doesn't name the model:\n%s", r.Code, r.All())
 	}
 
-	p.up("watch", "--refresh")
-	p.noDrift("watch")
-	if answer := p.must("ask", "-s", "watch", "Are you well?"); strings.TrimSpace(answer.stdout) != testmodel.DefaultReply {
-		t.Errorf("after the repair the model answers %q", answer.stdout)
+	p.Up("watch", "--refresh")
+	p.NoDrift("watch")
+	if answer := p.Must("ask", "-s", "watch", "Are you well?"); strings.TrimSpace(answer.Stdout) != testmodel.DefaultReply {
+		t.Errorf("after the repair the model answers %q", answer.Stdout)
 	}
-	on(t, "systemctl start "+verifyUnit)
+	vmtest.On(t, "systemctl start "+verifyUnit)
 }
 
 // Where the file system can, the kernel protects a model: nobody can write into it, and what a
@@ -128,31 +129,31 @@ func TestAByteThatChangesOnTheDiskIsFoundAndRefused(t *testing.T) {
 func TestAProtectedModelCannotBeTamperedWith(t *testing.T) {
 	d := newDisk(t, "verity", "-O", "verity", "-b", "4096")
 	p := newProject(t)
-	p.host("verity", d.block()+modelServer("sealed"))
-	p.up("verity")
-	p.destroyAtEnd("verity")
+	p.Host("verity", d.block()+vmtest.ModelServer("sealed"))
+	p.Up("verity")
+	p.DestroyAtEnd("verity")
 	file := d.models() + "/tiny.gguf"
 
-	if out, err := tryOn("printf X | dd of=" + file + " bs=1 seek=4096 conv=notrunc"); err == nil {
+	if out, err := vmtest.TryOn("printf X | dd of=" + file + " bs=1 seek=4096 conv=notrunc"); err == nil {
 		t.Errorf("root could write into it: %s", out)
 	}
-	on(t, "systemctl restart llmhost-sealed.service")
-	if said := on(t, "journalctl -o cat -u llmhost-check@sealed.service"); !strings.Contains(said, "fs-verity protects it") {
+	vmtest.On(t, "systemctl restart llmhost-sealed.service")
+	if said := vmtest.On(t, "journalctl -o cat -u llmhost-check@sealed.service"); !strings.Contains(said, "fs-verity protects it") {
 		t.Errorf("the check at the start doesn't rely on it:\n%s", said)
 	}
-	p.noDrift("verity")
+	p.NoDrift("verity")
 
-	on(t, "systemctl stop llmhost-sealed.service")
+	vmtest.On(t, "systemctl stop llmhost-sealed.service")
 	d.flip()
-	if out, err := tryOn("systemctl start " + verifyUnit); err == nil {
+	if out, err := vmtest.TryOn("systemctl start " + verifyUnit); err == nil {
 		t.Errorf("the verification has passed: %s", out)
 	}
-	if out, err := tryOn("systemctl start llmhost-sealed.service"); err == nil {
+	if out, err := vmtest.TryOn("systemctl start llmhost-sealed.service"); err == nil {
 		t.Errorf("the server was started with it: %s", out)
 	}
-	p.up("verity", "--refresh")
-	if answer := p.must("ask", "-s", "verity", "Are you well?"); strings.TrimSpace(answer.stdout) != testmodel.DefaultReply {
-		t.Errorf("after the repair the model answers %q", answer.stdout)
+	p.Up("verity", "--refresh")
+	if answer := p.Must("ask", "-s", "verity", "Are you well?"); strings.TrimSpace(answer.Stdout) != testmodel.DefaultReply {
+		t.Errorf("after the repair the model answers %q", answer.Stdout)
 	}
 }
 
@@ -160,20 +161,20 @@ func TestAProtectedModelCannotBeTamperedWith(t *testing.T) {
 // that says so.
 func TestAModelThatCannotBeReadIsRefused(t *testing.T) {
 	p := newProject(t)
-	p.host("unread", modelServer("blind"))
-	p.up("unread")
-	p.destroyAtEnd("unread")
+	p.Host("unread", vmtest.ModelServer("blind"))
+	p.Up("unread")
+	p.DestroyAtEnd("unread")
 
-	on(t, "chmod 0600 /srv/models/tiny.gguf")
-	if out, err := tryOn("systemctl restart llmhost-blind.service"); err == nil {
+	vmtest.On(t, "chmod 0600 /srv/models/tiny.gguf")
+	if out, err := vmtest.TryOn("systemctl restart llmhost-blind.service"); err == nil {
 		t.Fatalf("the server was started with a model that it may not read: %s", out)
 	}
-	why := on(t, "journalctl -o cat -u llmhost-blind.service")
+	why := vmtest.On(t, "journalctl -o cat -u llmhost-blind.service")
 	if !strings.Contains(why, "may not read /models/tiny.gguf") || !strings.Contains(why, "llm-models") {
 		t.Errorf("the journal doesn't say why:\n%s", why)
 	}
-	p.up("unread", "--refresh")
-	if answer := p.must("ask", "-s", "unread", "Are you well?"); strings.TrimSpace(answer.stdout) != testmodel.DefaultReply {
-		t.Errorf("after the repair the model answers %q", answer.stdout)
+	p.Up("unread", "--refresh")
+	if answer := p.Must("ask", "-s", "unread", "Are you well?"); strings.TrimSpace(answer.Stdout) != testmodel.DefaultReply {
+		t.Errorf("after the repair the model answers %q", answer.Stdout)
 	}
 }
