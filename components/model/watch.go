@@ -229,7 +229,7 @@ func verifyUnit(every time.Duration) systemd.Unit {
 	// that holds the models' pages.
 	u.Service.IOSchedulingClass = "idle"
 	u.Service.CPUWeight = new(systemd.Count(1))
-	u.Service.Nice = new(systemd.Count(19))
+	u.Service.Nice = new(systemd.Integer(19))
 	u.Service.MemoryHigh = new(systemd.Bytes(256 << 20))
 	return u
 }
@@ -242,6 +242,7 @@ func hours(d time.Duration) string {
 func timer(every time.Duration) systemd.Unit {
 	calendar, _, spread := tick(every)
 	return systemd.Unit{
+		Kind: systemd.KindTimer,
 		Unit: systemd.UnitSection{Description: "Verification of the models, in turn"},
 		Timer: systemd.TimerSection{
 			OnCalendar: calendar, RandomizedDelaySec: systemd.Duration(spread),

@@ -15,46 +15,91 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-func TestTextIsGolden(t *testing.T) {
-	u := Unit{
-		Unit: UnitSection{
-			Description:           "100% of an example; with \"quotes\"",
-			Documentation:         Words{"https://example.org/a%20b"},
-			After:                 Words{"network.target", "local-fs.target"},
-			StartLimitIntervalSec: Duration(5 * time.Minute),
-			StartLimitBurst:       new(Count(5)),
-		},
-		Service: ServiceSection{
-			Type:         "exec",
-			ExecStartPre: Commands{{"/usr/bin/true", "a b"}, {"/usr/bin/true"}},
-			ExecStart: Command{
-				"/usr/bin/llama-server", "-m", "/models/a b.gguf", "--alias", `the "big" one`,
-				"$HOME", "${HOME}", "%i", ";", `back\slash`, "", "tab\there", "naïve",
+// examples have every directive's type in them, by the name of the golden file.
+func examples() map[string]Unit {
+	return map[string]Unit{
+		"example.service": {
+			Unit: UnitSection{
+				Description:           "100% of an example; with \"quotes\"",
+				Documentation:         Words{"https://example.org/a%20b"},
+				After:                 Words{"network.target", "local-fs.target"},
+				ConditionPathExists:   Conditions{{Path: "/srv/a b"}, {Path: "/etc/50%.off", Not: true}},
+				StartLimitIntervalSec: Duration(5 * time.Minute),
+				StartLimitBurst:       new(Count(5)),
 			},
-			RestartSec:            Duration(1500 * time.Millisecond),
-			UMask:                 "0007",
-			PrivateUsers:          Yes,
-			Environment:           Environment{"TZ": "America/Chicago", "GREETING": `say "hi" for 100%`},
-			RootDirectory:         "/opt/50%/root",
-			TemporaryFileSystem:   TemporaryFileSystems{{Path: "/models", Options: []string{"ro"}}, {Path: "/tmp"}},
-			BindReadOnlyPaths:     Binds{{Source: "/srv/a b.gguf", Target: "/models/a.gguf"}, {Source: "/usr/share/zoneinfo", Optional: true}},
-			PrivateDevices:        No,
-			DeviceAllow:           DevicesAllowed{{"char-nvidia", "rw"}, {"/dev/dri/renderD128", "rwm"}},
-			CapabilityBoundingSet: Words{},
-			SystemCallFilter:      Lines{{"@system-service"}, {"~@privileged", "@resources"}},
-			MemoryMax:             new(Bytes(48 << 30)),
-			MemorySwapMax:         new(Bytes(0)),
-			TasksMax:              new(Count(4096)),
-			LimitCORE:             new(Bytes(1000)),
+			Service: ServiceSection{
+				Type:         "exec",
+				ExecStartPre: Commands{{"/usr/bin/true", "a b"}, {"/usr/bin/true"}},
+				ExecStart: Command{
+					"/usr/bin/llama-server", "-m", "/models/a b.gguf", "--alias", `the "big" one`,
+					"$HOME", "${HOME}", "%i", ";", `back\slash`, "", "tab\there", "naïve",
+				},
+				RestartSec:              Duration(1500 * time.Millisecond),
+				OOMScoreAdjust:          new(Integer(-500)),
+				UMask:                   "0007",
+				PrivateUsers:            Yes,
+				WorkingDirectory:        "/srv/a b",
+				Environment:             Environment{"TZ": "America/Chicago", "GREETING": `say "hi" for 100%`},
+				LoadCredential:          Credentials{{Name: "api-key", Path: "/etc/credstore/api-key"}},
+				LoadCredentialEncrypted: Credentials{{Name: "hmac"}},
+				SetCredentialEncrypted:  SealedCredentials{{Name: "sealed", Base64: "aGVsbG8="}},
+				RootDirectory:           "/opt/50%/root",
+				TemporaryFileSystem:     TemporaryFileSystems{{Path: "/models", Options: []string{"ro"}}, {Path: "/tmp"}},
+				BindReadOnlyPaths:       Binds{{Source: "/srv/a b.gguf", Target: "/models/a.gguf"}, {Source: "/usr/share/zoneinfo", Optional: true}},
+				InaccessiblePaths:       Words{"-/boot", "/srv/100%"},
+				PrivateDevices:          No,
+				DeviceAllow:             DevicesAllowed{{"char-nvidia", "rw"}, {"/dev/dri/renderD128", "rwm"}},
+				CapabilityBoundingSet:   Words{},
+				SystemCallFilter:        Lines{{"@system-service"}, {"~@privileged", "@resources"}},
+				AppArmorProfile:         "llmhost.chat",
+				Nice:                    new(Integer(-5)),
+				CPUQuota:                400,
+				MemoryMax:               new(Bytes(48 << 30)),
+				MemorySwapMax:           new(Bytes(0)),
+				TasksMax:                new(Count(4096)),
+				LimitCORE:               new(Bytes(1000)),
+			},
+			Install: InstallSection{WantedBy: Words{"multi-user.target"}},
 		},
-		Timer:   TimerSection{OnCalendar: "Mon *-*-* 00:00:00", RandomizedDelaySec: Duration(time.Hour), Persistent: Yes},
-		Install: InstallSection{WantedBy: Words{"multi-user.target"}},
+		"example.socket": {
+			Kind: KindSocket,
+			Unit: UnitSection{Description: "The way in", PartOf: Words{"example.service"}},
+			Socket: SocketSection{
+				ListenStream: Listeners{"/run/llmhost/gateway/gateway.sock", "127.0.0.1:8000", "[::1]:8000"},
+				SocketGroup:  "llm-chat", SocketMode: "0660", Backlog: new(Count(128)), RemoveOnStop: Yes, Service: "example.service",
+			},
+			Install: InstallSection{WantedBy: Words{"sockets.target"}},
+		},
+		"example.timer": {
+			Kind:    KindTimer,
+			Unit:    UnitSection{Description: "Now and then"},
+			Timer:   TimerSection{OnBootSec: Duration(90 * time.Second), OnCalendar: "Mon *-*-* 00:00:00", RandomizedDelaySec: Duration(time.Hour), Persistent: Yes},
+			Install: InstallSection{WantedBy: Words{"timers.target"}},
+		},
+		"example.path": {
+			Kind:    KindPath,
+			Unit:    UnitSection{Description: "A folder that is watched"},
+			Path:    PathSection{PathChanged: Paths{"/srv/models", "/srv/more models"}, Unit: "llmhost-verify.service", MakeDirectory: Yes, DirectoryMode: "0750"},
+			Install: InstallSection{WantedBy: Words{"paths.target"}},
+		},
+		"example.slice": {
+			Kind:  KindSlice,
+			Unit:  UnitSection{Description: "All model servers together", Before: Words{"slices.target"}},
+			Slice: SliceSection{CPUQuota: 800, MemoryMax: new(Bytes(96 << 30)), TasksMax: new(Count(8192)), IPAddressDeny: Words{"any"}, IPAddressAllow: Words{"localhost"}},
+		},
 	}
-	got, err := u.Text()
-	if err != nil {
-		t.Fatal(err)
+}
+
+func TestTextIsGolden(t *testing.T) {
+	for name, u := range examples() {
+		t.Run(name, func(t *testing.T) {
+			got, err := u.Text()
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name, got)
+		})
 	}
-	golden(t, "example.service", got)
 }
 
 func TestWhatSystemdWouldMisreadIsRefused(t *testing.T) {
@@ -90,6 +135,16 @@ func TestWhatSystemdWouldMisreadIsRefused(t *testing.T) {
 		{"every device class", Unit{Service: ServiceSection{DeviceAllow: DevicesAllowed{{"char-*", "r"}}}}, "DeviceAllow=: "},
 		{"a device without access", Unit{Service: ServiceSection{DeviceAllow: DevicesAllowed{{"char-nvidia", ""}}}}, "DeviceAllow=: "},
 		{"a variable with a space", Unit{Service: ServiceSection{Environment: Environment{"A B": "c"}}}, "Environment=: "},
+		{"a credential that climbs", Unit{Service: ServiceSection{LoadCredential: Credentials{{Name: ".."}}}}, "LoadCredential=: "},
+		{"a credential of two parts", Unit{Service: ServiceSection{LoadCredential: Credentials{{Name: "a:b"}}}}, "LoadCredential=: "},
+		{"a credential in clear", Unit{Service: ServiceSection{SetCredentialEncrypted: SealedCredentials{{"key", "s3cr3t!"}}}}, "SetCredentialEncrypted=: "},
+		{"a profile that may be absent", Unit{Service: ServiceSection{AppArmorProfile: "-llmhost.chat"}}, "AppArmorProfile=: "},
+		{"a condition on a relative path", Unit{Unit: UnitSection{ConditionPathExists: Conditions{{Path: "a"}}}}, "ConditionPathExists=: "},
+		{"a port that is open to all", Unit{Kind: KindSocket, Socket: SocketSection{ListenStream: Listeners{"8000"}}}, "ListenStream=: "},
+		{"a socket without a file", Unit{Kind: KindSocket, Socket: SocketSection{ListenStream: Listeners{"@abstract"}}}, "ListenStream=: "},
+		{"a service's directive in a socket", Unit{Kind: KindSocket, Service: ServiceSection{User: "a"}}, "User=: a socket has no section [Service]"},
+		{"a timer's directive in a service", Unit{Timer: TimerSection{Persistent: Yes}}, "Persistent=: a service has no section [Timer]"},
+		{"a kind that isn't deployed", Unit{Kind: "mount"}, "mount"},
 		{"a newline in a variable", Unit{Service: ServiceSection{Environment: Environment{"A": "b\nc"}}}, "Environment=: "},
 	}
 	for _, test := range tests {
@@ -116,8 +171,8 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 
 // A directive that is declared but can't be rendered would be silently absent, or panic.
 func TestEveryDirectiveIsAValue(t *testing.T) {
-	for _, section := range []any{UnitSection{}, ServiceSection{}, TimerSection{}, InstallSection{}} {
-		typ := reflect.TypeOf(section)
+	for _, s := range new(Unit).sections() {
+		typ := reflect.TypeOf(s.fields).Elem()
 		for i := range typ.NumField() {
 			if !typ.Field(i).Type.Implements(reflect.TypeFor[value]()) {
 				t.Errorf("%s.%s isn't a value", typ.Name(), typ.Field(i).Name)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"path"
 	"regexp"
 	"slices"
@@ -351,4 +352,172 @@ func absolute(p string) error {
 		return fmt.Errorf("the path %q holds a tab, a quote or a backslash", p)
 	}
 	return nil
+}
+
+// Integer is a number that may be negative.
+type Integer int64
+
+func (i Integer) assignments() ([]string, error) {
+	return []string{strconv.FormatInt(int64(i), 10)}, nil
+}
+
+// Percent is a share of one processor: 200 is all the time of two. Zero leaves it to systemd's
+// default.
+type Percent uint64
+
+func (p Percent) assignments() ([]string, error) {
+	if p == 0 {
+		return nil, nil
+	}
+	return []string{strconv.FormatUint(uint64(p), 10) + "%"}, nil
+}
+
+// Paths is a list of absolute paths, one on each line.
+type Paths []Path
+
+func (p Paths) assignments() ([]string, error) {
+	var lines []string
+	for _, one := range p {
+		if one == "" {
+			return nil, errors.New("a path is empty")
+		}
+		line, err := one.assignments()
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, line...)
+	}
+	return lines, nil
+}
+
+// Condition is what must be true of a path.
+type Condition struct {
+	Path string
+	Not  bool // it must not be true
+}
+
+// Conditions is a list of Condition, one on each line. All of them have to be met.
+type Conditions []Condition
+
+func (c Conditions) assignments() ([]string, error) {
+	var lines []string
+	for _, condition := range c {
+		if err := absolute(condition.Path); err != nil {
+			return nil, err
+		}
+		if strings.TrimSpace(condition.Path) != condition.Path {
+			return nil, fmt.Errorf("systemd would strip the space at the end of %q", condition.Path)
+		}
+		text := escapeSpecifiers(condition.Path)
+		if condition.Not {
+			text = "!" + text
+		}
+		lines = append(lines, text)
+	}
+	return lines, nil
+}
+
+// Credential is a secret that a service gets as a file, by its name.
+type Credential struct {
+	Name string
+	Path string // of the file on the host; empty: it is searched for by its name, in credstore folders
+}
+
+// Credentials is a list of Credential, one on each line.
+type Credentials []Credential
+
+var credential = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+
+func credentialName(name string) error {
+	if !credential.MatchString(name) || name == "." || name == ".." {
+		return fmt.Errorf("%q isn't the name of a credential: letters, digits and any of _ . -", name)
+	}
+	return nil
+}
+
+func (c Credentials) assignments() ([]string, error) {
+	var lines []string
+	for _, one := range c {
+		if err := credentialName(one.Name); err != nil {
+			return nil, err
+		}
+		text := one.Name
+		if one.Path != "" {
+			if err := absolute(one.Path); err != nil {
+				return nil, err
+			}
+			if strings.Contains(one.Path, " ") {
+				return nil, fmt.Errorf("the path %q of a credential holds a space", one.Path)
+			}
+			text += ":" + one.Path
+		}
+		lines = append(lines, escapeSpecifiers(text))
+	}
+	return lines, nil
+}
+
+// SealedCredential is a secret that only the host can open, as systemd-creds(1) writes it.
+type SealedCredential struct {
+	Name   string
+	Base64 string
+}
+
+// SealedCredentials is a list of SealedCredential, one on each line.
+type SealedCredentials []SealedCredential
+
+var base64Text = regexp.MustCompile(`^[A-Za-z0-9+/]+=*$`)
+
+func (s SealedCredentials) assignments() ([]string, error) {
+	var lines []string
+	for _, one := range s {
+		if err := credentialName(one.Name); err != nil {
+			return nil, err
+		}
+		if !base64Text.MatchString(one.Base64) {
+			return nil, fmt.Errorf("the credential %s isn't one line of base64", one.Name)
+		}
+		lines = append(lines, one.Name+":"+one.Base64)
+	}
+	return lines, nil
+}
+
+// Listeners are addresses that a socket listens on, one on each line: an absolute path, or an IP
+// address with a port. A port alone would be open to every network.
+type Listeners []string
+
+func (l Listeners) assignments() ([]string, error) {
+	var lines []string
+	for _, address := range l {
+		if path.IsAbs(address) {
+			if err := absolute(address); err != nil {
+				return nil, err
+			}
+			if strings.Contains(address, " ") {
+				return nil, fmt.Errorf("the socket's path %q holds a space", address)
+			}
+			lines = append(lines, escapeSpecifiers(address))
+			continue
+		}
+		if to, err := netip.ParseAddrPort(address); err != nil || to.Port() == 0 || to.Addr().Zone() != "" {
+			return nil, fmt.Errorf("%q is neither an absolute path nor an IP address with a port", address)
+		}
+		lines = append(lines, address)
+	}
+	return lines, nil
+}
+
+// Profile is the name of a loaded AppArmor profile.
+type Profile string
+
+var profile = regexp.MustCompile(`^[A-Za-z0-9_./@-]+$`)
+
+func (p Profile) assignments() ([]string, error) {
+	if p == "" {
+		return nil, nil
+	}
+	// A "-" in front would start the service without its profile when that isn't loaded.
+	if !profile.MatchString(string(p)) || p[0] == '-' {
+		return nil, fmt.Errorf("%q isn't the name of an AppArmor profile", string(p))
+	}
+	return []string{string(p)}, nil
 }
