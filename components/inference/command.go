@@ -1,6 +1,8 @@
 package inference
 
 import (
+	"maps"
+
 	"github.com/llmhost/llmhost/internal/hostfile"
 )
 
@@ -35,7 +37,14 @@ var commands = map[string]func(*Server) Command{
 }
 
 // Command is how the server's engine is started.
-func (s *Server) Command() Command { return commands[s.Engine.Kind](s) }
+func (s *Server) Command() Command {
+	command := commands[s.Engine.Kind](s)
+	if s.GPU != nil && len(s.GPU.Environment) > 0 {
+		command.Environment = maps.Clone(command.Environment)
+		maps.Copy(command.Environment, s.GPU.Environment)
+	}
+	return command
+}
 
 // inContainer tells whether the server runs in a container, in whose network every address is
 // its own: what of it can be reached from outside is decided by the port that is published.

@@ -10,6 +10,8 @@ import (
 	"path"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2"
+
 	"github.com/llmhost/llmhost/components/systemd"
 	"github.com/llmhost/llmhost/internal/hostfile"
 )
@@ -65,13 +67,21 @@ func NewServer(host *hostfile.Host, facts *hostfile.Facts, server hostfile.Serve
 		s.Companions = append(s.Companions, Companion{*c, host.CompanionFile(model, c)})
 	}
 	if server.UsesGPU(engine.Kind) {
-		gpu, err := newGPU(host, facts)
+		gpu, err := newGPU(host, facts, &server)
 		if err != nil {
-			return nil, fmt.Errorf("%s: server %q uses the GPU, but %w", server.At("gpu_layers"), server.Name, err)
+			return nil, fmt.Errorf("%s: server %q uses the GPU, but %w", gpuPlace(&server), server.Name, err)
 		}
 		s.GPU = gpu
 	}
 	return s, nil
+}
+
+// gpuPlace is where the host file says that a server uses a GPU.
+func gpuPlace(s *hostfile.Server) hcl.Range {
+	if _, written := s.Attributes["gpus"]; written {
+		return s.At("gpus")
+	}
+	return s.At("gpu_layers")
 }
 
 // Address is where the server answers, as the agent dials it.

@@ -38,7 +38,7 @@ func load(t *testing.T, name string) (*hostfile.Host, *hostfile.Facts) {
 func servers(t *testing.T) map[string]*Server {
 	t.Helper()
 	all := map[string]*Server{}
-	for _, name := range []string{"desktop", "vps", "radeon"} {
+	for _, name := range []string{"desktop", "vps", "radeon", "two-gpus"} {
 		host, facts := load(t, name)
 		for _, server := range host.Servers {
 			s, err := NewServer(host, facts, server)
@@ -252,4 +252,42 @@ func clone(t *testing.T, facts *hostfile.Facts) *hostfile.Facts {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// A server opens its own cards alone, by numbers that don't depend on what is there when it starts.
+func TestServerHasItsOwnCards(t *testing.T) {
+	host, facts := load(t, "two-gpus")
+	want := map[string]struct{ devices, visible string }{
+		"first":  {"char-nvidia-uvm /dev/char/195:0 /dev/char/195:255", "GPU-00000000-0000-0000-0000-000000000000"},
+		"second": {"char-nvidia-uvm /dev/char/195:1 /dev/char/195:255", "GPU-11111111-1111-1111-1111-111111111111"},
+		"both":   {"char-nvidia-uvm /dev/char/195:0 /dev/char/195:1 /dev/char/195:255", ""},
+	}
+	for name, want := range want {
+		s, err := NewServer(host, facts, *host.Server(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		service := s.Unit().Service
+		var devices []string
+		for _, d := range service.DeviceAllow {
+			devices = append(devices, d.Device)
+		}
+		if got := strings.Join(devices, " "); got != want.devices {
+			t.Errorf("%s may open %s, want %s", name, got, want.devices)
+		}
+		if got := service.Environment["CUDA_VISIBLE_DEVICES"]; got != want.visible {
+			t.Errorf("%s sees the cards %q, want %q", name, got, want.visible)
+		}
+	}
+	unprobed := clone(t, facts)
+	for i := range unprobed.GPUs {
+		unprobed.GPUs[i].Node = ""
+	}
+	_, err := NewServer(host, unprobed, *host.Server("second"))
+	if err == nil || !strings.Contains(err.Error(), "two-gpus.hcl:") || !strings.Contains(err.Error(), "run llmhost probe -s two-gpus again") {
+		t.Errorf("a card was chosen on assumptions: %v", err)
+	}
+	if _, err := NewServer(host, unprobed, *host.Server("both")); err != nil {
+		t.Errorf("a server that gets every card needs to know none of them: %v", err)
+	}
 }

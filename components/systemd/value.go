@@ -321,7 +321,7 @@ type DeviceAllowed struct {
 type DevicesAllowed []DeviceAllowed
 
 var (
-	device = regexp.MustCompile(`^(/dev/|char-|block-)[A-Za-z0-9/_.-]+$`)
+	device = regexp.MustCompile(`^(/dev/|char-|block-)[A-Za-z0-9/_.:-]+$`)
 	access = regexp.MustCompile(`^r?w?m?$`)
 )
 

@@ -24,7 +24,8 @@ func (s *Server) Facts(ctx context.Context, _ *agentpb.FactsRequest) (*agentpb.F
 	resp.OsId, resp.OsVersion = root.OS()
 	resp.CpuModel, resp.CpuCores = root.CPU()
 	for _, gpu := range root.GPUs(ctx, machine.QueryNVIDIA) {
-		resp.Gpus = append(resp.Gpus, &agentpb.GPU{Vendor: gpu.Vendor, Name: gpu.Name, Driver: gpu.Driver, VramBytes: gpu.VRAM})
+		resp.Gpus = append(resp.Gpus, &agentpb.GPU{Vendor: gpu.Vendor, Name: gpu.Name, Driver: gpu.Driver, VramBytes: gpu.VRAM,
+			Address: gpu.Address, Uuid: gpu.UUID, Node: gpu.Node})
 	}
 	return resp, nil
 }

@@ -104,7 +104,8 @@ func factsOf(f *agentpb.FactsResponse) *hostfile.Facts {
 		DeviceClasses:  slices.Clone(f.GetDeviceClasses()),
 	}
 	for _, g := range f.GetGpus() {
-		facts.GPUs = append(facts.GPUs, hostfile.GPUFact{Vendor: g.GetVendor(), Name: g.GetName(), Driver: g.GetDriver(), VRAMBytes: g.GetVramBytes()})
+		facts.GPUs = append(facts.GPUs, hostfile.GPUFact{Vendor: g.GetVendor(), Name: g.GetName(), Driver: g.GetDriver(), VRAMBytes: g.GetVramBytes(),
+			Address: g.GetAddress(), UUID: g.GetUuid(), Node: g.GetNode()})
 	}
 	return facts
 }

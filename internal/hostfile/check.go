@@ -36,6 +36,7 @@ func (d *decoder) check(h *Host) {
 	d.checkEngines(h)
 	d.checkModels(h)
 	d.checkServers(h)
+	d.checkGroups(h)
 	d.checkPaths(h)
 }
 
@@ -159,6 +160,20 @@ func (d *decoder) checkGPUs(h *Host) {
 				break
 			}
 		}
+		if g.PowerLimit > 0 && g.Vendor != "nvidia" && g.Vendor != "" {
+			d.errorAt(g.At("power_limit"), "power_limit is for NVIDIA's cards", "It is set with nvidia-smi. Remove it.")
+		}
+	}
+}
+
+// checkGroups refuses groups whose servers can't take turns.
+func (d *decoder) checkGroups(h *Host) {
+	for i := range h.Servers {
+		s := &h.Servers[i]
+		if s.Exclusive != "" && s.Runtime != RuntimeSystemd && s.Runtime != "" {
+			d.errorAt(s.At("exclusive"), fmt.Sprintf("server %q runs in a container and can't be in an exclusive group", s.Name),
+				"systemd makes the servers of a group take turns. Set runtime = %q, or remove exclusive.", RuntimeSystemd)
+		}
 	}
 }
 
@@ -176,6 +191,7 @@ func (d *decoder) checkServers(h *Host) {
 			d.errorAt(s.Range, fmt.Sprintf("a server can't be named %q", s.Name), "Its unit would be %s, which verifies the models. Use another name.", verifyUnit)
 		}
 		d.checkRuntime(h, s)
+		d.checkMemory(h, s)
 		if s.GPULayers > 0 && len(h.GPUs) == 0 {
 			d.errorAt(s.At("gpu_layers"), fmt.Sprintf("gpu_layers is %d on a host without a gpu block", s.GPULayers),
 				"Add a block such as gpu \"nvidia\" { … }, or set gpu_layers to 0.")
@@ -183,7 +199,8 @@ func (d *decoder) checkServers(h *Host) {
 		if !s.Listen.Addr.IsValid() {
 			continue
 		}
-		if other, taken := addresses[s.Listen.Addr]; taken {
+		// Servers that take turns may have one address, so that clients find whichever runs.
+		if other, taken := addresses[s.Listen.Addr]; taken && (s.Exclusive == "" || s.Exclusive != other.Exclusive) {
 			d.errorAt(s.At("listen"), fmt.Sprintf("listen is %q, which server %q has already", s.Listen, other.Name),
 				"That is at %s. Give each server a port of its own.", position(other.At("listen")))
 			continue

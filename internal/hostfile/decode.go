@@ -42,6 +42,10 @@ func (d *decoder) errorAt(at hcl.Range, summary, detail string, args ...any) {
 	d.diags = append(d.diags, errorAt(at, summary, detail, args...))
 }
 
+func (d *decoder) warnAt(at hcl.Range, summary, detail string, args ...any) {
+	d.diags = append(d.diags, warnAt(at, summary, detail, args...))
+}
+
 // attributeFault marks a diagnostic that is about the value of one attribute and nothing else.
 type attributeFault struct{ attribute string }
 

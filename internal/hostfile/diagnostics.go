@@ -99,10 +99,15 @@ func underline(line string, r hcl.Range) string {
 	return b.String()
 }
 
-// wrap breaks a text into lines of at most width columns; a longer word has a line of its own.
+// wrap breaks a text into lines of at most width columns; a longer word has a line of its own. A line that is indented is one
+// of a table, and stays as it is.
 func wrap(text string, width int) []string {
 	var lines []string
 	for paragraph := range strings.Lines(text) {
+		if strings.HasPrefix(paragraph, "  ") {
+			lines = append(lines, strings.TrimRight(paragraph, "\n"))
+			continue
+		}
 		line := ""
 		for _, word := range strings.Fields(paragraph) {
 			if line != "" && width > 0 && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {

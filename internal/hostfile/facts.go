@@ -46,6 +46,9 @@ type GPUFact struct {
 	Name      string `json:"name"`
 	Driver    string `json:"driver"` // name and version of the kernel driver
 	VRAMBytes uint64 `json:"vramBytes"`
+	Address   string `json:"address,omitempty"` // on PCI
+	UUID      string `json:"uuid,omitempty"`    // NVIDIA's
+	Node      string `json:"node,omitempty"`    // its own device, such as /dev/nvidia0 or /dev/dri/renderD128
 }
 
 // FactDiff is one fact that differs. A value that isn't there is "".
@@ -94,7 +97,7 @@ func (f *Facts) Save(path string) error {
 func (f *Facts) sorted() *Facts {
 	s := *f
 	s.GPUs = slices.SortedStableFunc(slices.Values(f.GPUs), func(a, b GPUFact) int {
-		return cmp.Or(cmp.Compare(a.Vendor, b.Vendor), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Driver, b.Driver), cmp.Compare(a.VRAMBytes, b.VRAMBytes))
+		return cmp.Or(cmp.Compare(a.Vendor, b.Vendor), cmp.Compare(a.Address, b.Address), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Driver, b.Driver), cmp.Compare(a.VRAMBytes, b.VRAMBytes))
 	})
 	s.DeviceClasses = slices.Sorted(slices.Values(f.DeviceClasses))
 	if s.GPUs == nil {
@@ -104,6 +107,24 @@ func (f *Facts) sorted() *Facts {
 		s.DeviceClasses = []string{}
 	}
 	return &s
+}
+
+// Card is the GPU of a vendor with an index, counted in the order of PCI addresses as drivers do; nil when there is none or
+// nobody has looked.
+func (f *Facts) Card(vendor string, index int) *GPUFact {
+	if f == nil {
+		return nil
+	}
+	for _, g := range f.sorted().GPUs {
+		if g.Vendor != vendor {
+			continue
+		}
+		if index == 0 {
+			return &g
+		}
+		index--
+	}
+	return nil
 }
 
 // Compare returns the facts that differ, in the order of their names. The order of lists doesn't matter. A nil Facts has no

@@ -19,6 +19,13 @@ func faultf(problem, hint string, args ...any) *fault {
 	return &fault{problem: problem, hint: fmt.Sprintf(hint, args...)}
 }
 
+// warnAt makes a diagnostic that stops nothing.
+func warnAt(at hcl.Range, summary, detail string, args ...any) *hcl.Diagnostic {
+	diag := errorAt(at, summary, detail, args...)
+	diag.Severity = hcl.DiagWarning
+	return diag
+}
+
 // errorAt makes a diagnostic of a fault at a place.
 func errorAt(at hcl.Range, summary, detail string, args ...any) *hcl.Diagnostic {
 	return &hcl.Diagnostic{

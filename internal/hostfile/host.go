@@ -105,10 +105,11 @@ type Local struct {
 type GPU struct {
 	Place
 
-	Vendor    string         // nvidia, amd or intel
-	Index     int            // number of the card as the driver counts
-	VRAM      Bytes          // 0: not declared
-	Bandwidth BytesPerSecond // of its memory; 0: not declared
+	Vendor     string         // nvidia, amd or intel
+	Index      int            // number of the card as the driver counts, which is the order on the PCI bus
+	VRAM       Bytes          // 0: not declared
+	Bandwidth  BytesPerSecond // of its memory; 0: not declared
+	PowerLimit int            // the most that the card may draw, in watts; 0: as the driver has it
 }
 
 // Engine is an inference engine on the host. Its form says how it comes there.
@@ -171,8 +172,20 @@ type Model struct {
 	Retain      bool             // keep it on the host when it is removed from the host file
 	Download    string           // who fetches it from an address or a hub: DownloadByHost or DownloadHere
 	AllowPickle bool             // accept formats that run code when they are loaded
+	Shape       *Shape           // nil: not known
 	Signature   *Signature       // nil: none is demanded
 	Companions  []Companion
+}
+
+// Shape is what of a model decides how much memory it needs (fit.Shape).
+type Shape struct {
+	Place
+
+	Size       Bytes // of its weights
+	Layers     int
+	KVPerToken Bytes
+	Vocabulary int
+	Width      int
 }
 
 // Who fetches a model from an address or a hub.
@@ -197,6 +210,7 @@ type Companion struct {
 	Kind   string           // MMProj, LoRA or Draft
 	Source modelfile.Source // of one file; a local path in it is absolute
 	SHA256 string           // 64 lower-case hexadecimal digits
+	Shape  *Shape           // nil: not known
 }
 
 // The kinds of companions.
@@ -252,7 +266,7 @@ type Server struct {
 	Context      int           // tokens
 	Threads      int           // 0: the engine's choice
 	Parallel     int           // requests answered at the same time
-	Memory       Bytes         // the most that it may use
+	Memory       Bytes         // the most that it may use; derived from the model's shape when it isn't written
 	CPUs         float64       // processors that it may use; 0: all
 	User         string        // UID:GID or name that a container runs as; empty: llm-NAME
 	Exclusive    string        // name of a group of servers of which one runs at a time; empty: none

@@ -122,6 +122,8 @@ var (
 	processors     = number("a number", 4096)
 	fraction       = number("a number", 1)
 
+	watts = quoted("a power", parseWatts)
+
 	companionName = named(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`, 50, "lower-case letters, digits and hyphens (not at the ends)")
 	companionKind = choice("companion kind", MMProj, LoRA, Draft)
 	downloader    = choice("downloader", DownloadByHost, DownloadHere)
@@ -245,6 +247,21 @@ func parseDuration(s string) (time.Duration, error) {
 		return 0, faultf(fmt.Sprintf("is %q, which is out of range", s), "Write a duration above zero and up to %q.", "24h")
 	}
 	return d, nil
+}
+
+var power = regexp.MustCompile(`^([0-9]{1,4}) ?W$`)
+
+// parseWatts reads the power of a card.
+func parseWatts(s string) (int, error) {
+	match := power.FindStringSubmatch(s)
+	if match == nil {
+		return 0, faultf(fmt.Sprintf("is %q, which is no power", s), "Write whole watts, such as %q.", "300W")
+	}
+	n, _ := strconv.Atoi(match[1]) // four digits
+	if n < 10 || n > 2000 {
+		return 0, faultf(fmt.Sprintf("is %q, which is out of range", s), "Write %q to %q.", "10W", "2000W")
+	}
+	return n, nil
 }
 
 func parseTimezone(s string) (string, error) {

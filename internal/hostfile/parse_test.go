@@ -47,7 +47,7 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 			HostKey:    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f",
 			Jump:       "me@bastion:2200",
 		},
-		GPUs:        []GPU{{Vendor: "nvidia", Index: 1, VRAM: 24 << 30, Bandwidth: 1008e9}},
+		GPUs:        []GPU{{Vendor: "nvidia", Index: 1, VRAM: 24 << 30, Bandwidth: 1008e9, PowerLimit: 300}},
 		ModelsPath:  "/data/models",
 		VerifyEvery: 24 * time.Hour,
 		Hub:         "https://hub.example.org",
@@ -86,12 +86,14 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 			Retain:      true,
 			Download:    DownloadHere,
 			AllowPickle: true,
+			Shape:       &Shape{Size: 42520398432, Layers: 80, KVPerToken: 320 << 10, Vocabulary: 128256, Width: 8192},
 			Signature:   &Signature{Key: "/home/me/keys/org.pub", File: testdata + "/org.sig"},
 			Companions: []Companion{{
 				Name:   "vision",
 				Kind:   MMProj,
 				Source: modelfile.Source{Text: filepath.Dir(testdata) + "/models/mmproj.gguf", Kind: modelfile.Local, Path: filepath.Dir(testdata) + "/models/mmproj.gguf"},
 				SHA256: strings.Repeat("a", 64),
+				Shape:  &Shape{Size: 800 << 20, Layers: 24, KVPerToken: 64 << 10, Vocabulary: 1000, Width: 1024},
 			}},
 		}, {
 			Name: "qwen3-8b",
@@ -335,7 +337,7 @@ func TestPlacesOfModels(t *testing.T) {
 func TestPlacesPointIntoTheFile(t *testing.T) {
 	host := load(t, "testdata/full.hcl")
 	s := host.Server("hybrid")
-	if at := s.At("listen"); at.Start.Line != 74 || at.Filename != "testdata/full.hcl" {
+	if at := s.At("listen"); at.Start.Line != 91 || at.Filename != "testdata/full.hcl" {
 		t.Errorf("listen is at %s", at)
 	}
 	if at := host.Files[1].At("mode"); at != host.Files[1].Range {

@@ -24,8 +24,10 @@ func LoadUnpinned(path string) (*Host, hcl.Diagnostics) {
 }
 
 // ParseUnpinned is Parse of a host file whose digests may be missing or wrong; those are empty.
+//
+// So may be a server's memory, which follows from a model's shape that isn't written yet.
 func ParseUnpinned(src []byte, filename string) (*Host, hcl.Diagnostics) {
-	return parse(src, filename, func(f attributeFault) bool { return f.attribute == "sha256" })
+	return parse(src, filename, func(f attributeFault) bool { return f.attribute == "sha256" || f.attribute == "memory" })
 }
 
 // Pins lists everything whose digest the host file holds.

@@ -45,6 +45,8 @@ var schema = labelled("NAME", hostName, "the file's base name, which is also the
 					"Its memory.", otherwise("not declared")),
 				attr("bandwidth", rate, func(g *GPU) *BytesPerSecond { return &g.Bandwidth },
 					"Bandwidth of its memory, which bounds the tokens per second.", otherwise("not declared")),
+				attr("power_limit", watts, func(g *GPU) *int { return &g.PowerLimit },
+					"The most power that the card may draw (NVIDIA), such as `300W`. It is set at each boot.", otherwise("as the driver has it")),
 			)),
 		one("models", func(d *document) **modelsBlock { return &d.models },
 			"Where models are kept on the host and how they are watched.",
@@ -94,8 +96,9 @@ var schema = labelled("NAME", hostName, "the file's base name, which is also the
 					attr("file", localPath, func(s *Signature) *string { return &s.File },
 						"The signature, as `llmhost model sign` and others write it.", otherwise("`SOURCE.sig` beside a local source; required for others")),
 				),
+				shapeOf(func(m *Model) **Shape { return &m.Shape }),
 				labelled("NAME", companionName, "on the host it is the file `MODEL.NAME.gguf`", func(c *Companion) *string { return &c.Name },
-					many("companion", func(m *Model) *[]Companion { return &m.Companions },
+					holding(many("companion", func(m *Model) *[]Companion { return &m.Companions },
 						"A further GGUF file that servers load with the model.",
 						attr("kind", companionKind, func(c *Companion) *string { return &c.Kind },
 							"`mmproj` for images and sound, `lora` for an adapter, `draft` for a small model that guesses ahead.", required),
@@ -103,7 +106,7 @@ var schema = labelled("NAME", hostName, "the file's base name, which is also the
 							"Where it comes from.", required),
 						attr("sha256", sha256Digest, func(c *Companion) *string { return &c.SHA256 },
 							"SHA-256 of the file. `llmhost pin` writes it.", required),
-					)),
+					), shapeOf(func(c *Companion) **Shape { return &c.Shape }))),
 			)),
 		labelled("NAME", serverName, "lower-case letters, digits and hyphens, at most 24; the server's user is `llm-NAME`, its unit `llmhost-NAME.service`", func(s *Server) *string { return &s.Name },
 			many("server", func(d *document) *[]Server { return &d.Servers },
@@ -129,7 +132,7 @@ var schema = labelled("NAME", hostName, "the file's base name, which is also the
 				attr("parallel", between("a whole number", 1, 1024), func(s *Server) *int { return &s.Parallel },
 					"Requests that are answered at the same time.", fallback(cty.NumberIntVal(1))),
 				attr("memory", positiveSize, func(s *Server) *Bytes { return &s.Memory },
-					"The most memory that the server may use (`MemoryMax=`). Beyond it the kernel ends the server and systemd starts it again.", required),
+					"The most memory that the server may use (`MemoryMax=`). Beyond it the kernel ends the server and systemd starts it again.", otherwise("what the model's `shape` needs with this context")),
 				attr("cpus", processors, func(s *Server) *float64 { return &s.CPUs },
 					"Processors that the server may use.", otherwise("all")),
 				attr("user", containerUser, func(s *Server) *string { return &s.User },
@@ -175,5 +178,22 @@ var schema = labelled("NAME", hostName, "the file's base name, which is also the
 			)),
 	},
 })
+
+// shapeOf is the block that says what of a model decides how much memory it needs.
+func shapeOf[P any](field func(*P) **Shape) block {
+	return one("shape", field,
+		"What of the model decides how much memory it needs. `llmhost pin` and `llmhost model add` write it, from the model's headers.",
+		attr("size", positiveSize, func(s *Shape) *Bytes { return &s.Size },
+			"Bytes of its weights.", required),
+		attr("layers", between("a whole number", 0, 100_000), func(s *Shape) *int { return &s.Layers },
+			"Transformer blocks.", otherwise("not known")),
+		attr("kv_per_token", size, func(s *Shape) *Bytes { return &s.KVPerToken },
+			"What one token of the context takes in the KV cache, in all layers, with 16 bits a number.", otherwise("not known")),
+		attr("vocabulary", between("a whole number", 0, 1<<30), func(s *Shape) *int { return &s.Vocabulary },
+			"Tokens that it knows.", otherwise("not known")),
+		attr("width", between("a whole number", 0, 1<<30), func(s *Shape) *int { return &s.Width },
+			"Length of a token's embedding.", otherwise("not known")),
+	)
+}
 
 const adoptDoc = "Take over what is there already. Otherwise llmhost refuses to touch what it didn't make."

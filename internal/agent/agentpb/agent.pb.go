@@ -530,6 +530,9 @@ type GPU struct {
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Driver        string                 `protobuf:"bytes,3,opt,name=driver,proto3" json:"driver,omitempty"`
 	VramBytes     uint64                 `protobuf:"varint,4,opt,name=vram_bytes,json=vramBytes,proto3" json:"vram_bytes,omitempty"` // 0 when unknown
+	Address       string                 `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`                       // on PCI
+	Uuid          string                 `protobuf:"bytes,6,opt,name=uuid,proto3" json:"uuid,omitempty"`                             // NVIDIA's
+	Node          string                 `protobuf:"bytes,7,opt,name=node,proto3" json:"node,omitempty"`                             // its own device, e.g. /dev/nvidia0 or /dev/dri/renderD128
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -590,6 +593,27 @@ func (x *GPU) GetVramBytes() uint64 {
 		return x.VramBytes
 	}
 	return 0
+}
+
+func (x *GPU) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *GPU) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+func (x *GPU) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
 }
 
 type AcquireLeaseRequest struct {
@@ -3782,6 +3806,333 @@ func (x *EngineState) GetOwned() *Owned {
 	return nil
 }
 
+type ExamineRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Folders whose file systems are described, absolute.
+	Folders       []string `protobuf:"bytes,1,rep,name=folders,proto3" json:"folders,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExamineRequest) Reset() {
+	*x = ExamineRequest{}
+	mi := &file_agent_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExamineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExamineRequest) ProtoMessage() {}
+
+func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExamineRequest.ProtoReflect.Descriptor instead.
+func (*ExamineRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *ExamineRequest) GetFolders() []string {
+	if x != nil {
+		return x.Folders
+	}
+	return nil
+}
+
+type ExamineResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Evidence      []*Evidence            `protobuf:"bytes,1,rep,name=evidence,proto3" json:"evidence,omitempty"`
+	Folders       []*FolderEvidence      `protobuf:"bytes,2,rep,name=folders,proto3" json:"folders,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExamineResponse) Reset() {
+	*x = ExamineResponse{}
+	mi := &file_agent_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExamineResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExamineResponse) ProtoMessage() {}
+
+func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExamineResponse.ProtoReflect.Descriptor instead.
+func (*ExamineResponse) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *ExamineResponse) GetEvidence() []*Evidence {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+func (x *ExamineResponse) GetFolders() []*FolderEvidence {
+	if x != nil {
+		return x.Folders
+	}
+	return nil
+}
+
+// Evidence is one file or one program's output.
+type Evidence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"` // a path, or a program with its arguments
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`    // why there is no text, or how the program ended
+	Absent        bool                   `protobuf:"varint,4,opt,name=absent,proto3" json:"absent,omitempty"` // there is no such file or program
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Evidence) Reset() {
+	*x = Evidence{}
+	mi := &file_agent_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Evidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Evidence) ProtoMessage() {}
+
+func (x *Evidence) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
+func (*Evidence) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *Evidence) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Evidence) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Evidence) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Evidence) GetAbsent() bool {
+	if x != nil {
+		return x.Absent
+	}
+	return false
+}
+
+// FolderEvidence is the file system that a folder is on, or would be.
+type FolderEvidence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	FreeBytes     uint64                 `protobuf:"varint,2,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"` // for root
+	TotalBytes    uint64                 `protobuf:"varint,3,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	MountPoint    string                 `protobuf:"bytes,4,opt,name=mount_point,json=mountPoint,proto3" json:"mount_point,omitempty"`
+	FileSystem    string                 `protobuf:"bytes,5,opt,name=file_system,json=fileSystem,proto3" json:"file_system,omitempty"` // ext4, xfs, …
+	Options       string                 `protobuf:"bytes,6,opt,name=options,proto3" json:"options,omitempty"`                         // of the mount, by commas
+	Protects      bool                   `protobuf:"varint,7,opt,name=protects,proto3" json:"protects,omitempty"`                      // files can be protected by the kernel (fs-verity)
+	Error         string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FolderEvidence) Reset() {
+	*x = FolderEvidence{}
+	mi := &file_agent_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FolderEvidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FolderEvidence) ProtoMessage() {}
+
+func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FolderEvidence.ProtoReflect.Descriptor instead.
+func (*FolderEvidence) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *FolderEvidence) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *FolderEvidence) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+func (x *FolderEvidence) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *FolderEvidence) GetMountPoint() string {
+	if x != nil {
+		return x.MountPoint
+	}
+	return ""
+}
+
+func (x *FolderEvidence) GetFileSystem() string {
+	if x != nil {
+		return x.FileSystem
+	}
+	return ""
+}
+
+func (x *FolderEvidence) GetOptions() string {
+	if x != nil {
+		return x.Options
+	}
+	return ""
+}
+
+func (x *FolderEvidence) GetProtects() bool {
+	if x != nil {
+		return x.Protects
+	}
+	return false
+}
+
+func (x *FolderEvidence) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type SwitchUnitRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Unit          string                 `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	Others        []string               `protobuf:"bytes,2,rep,name=others,proto3" json:"others,omitempty"` // of the group
+	Readiness     *Readiness             `protobuf:"bytes,3,opt,name=readiness,proto3" json:"readiness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwitchUnitRequest) Reset() {
+	*x = SwitchUnitRequest{}
+	mi := &file_agent_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwitchUnitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwitchUnitRequest) ProtoMessage() {}
+
+func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwitchUnitRequest.ProtoReflect.Descriptor instead.
+func (*SwitchUnitRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *SwitchUnitRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *SwitchUnitRequest) GetOthers() []string {
+	if x != nil {
+		return x.Others
+	}
+	return nil
+}
+
+func (x *SwitchUnitRequest) GetReadiness() *Readiness {
+	if x != nil {
+		return x.Readiness
+	}
+	return nil
+}
+
 type RemoveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`
@@ -3791,7 +4142,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3803,7 +4154,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3816,7 +4167,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{52}
+	return file_agent_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RemoveRequest) GetClaim() *Claim {
@@ -3836,7 +4187,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_agent_proto_msgTypes[53]
+	mi := &file_agent_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3848,7 +4199,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[53]
+	mi := &file_agent_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3861,7 +4212,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{53}
+	return file_agent_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RemoveResponse) GetRemoved() bool {
@@ -3888,7 +4239,7 @@ type DialData struct {
 
 func (x *DialData) Reset() {
 	*x = DialData{}
-	mi := &file_agent_proto_msgTypes[54]
+	mi := &file_agent_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3900,7 +4251,7 @@ func (x *DialData) String() string {
 func (*DialData) ProtoMessage() {}
 
 func (x *DialData) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[54]
+	mi := &file_agent_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3913,7 +4264,7 @@ func (x *DialData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialData.ProtoReflect.Descriptor instead.
 func (*DialData) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{54}
+	return file_agent_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *DialData) GetAddress() string {
@@ -3964,13 +4315,16 @@ const file_agent_proto_rawDesc = "" +
 	"\fmemory_bytes\x18\b \x01(\x04R\vmemoryBytes\x12)\n" +
 	"\x04gpus\x18\t \x03(\v2\x15.llmhost.agent.v1.GPUR\x04gpus\x12%\n" +
 	"\x0edevice_classes\x18\n" +
-	" \x03(\tR\rdeviceClasses\"h\n" +
+	" \x03(\tR\rdeviceClasses\"\xaa\x01\n" +
 	"\x03GPU\x12\x16\n" +
 	"\x06vendor\x18\x01 \x01(\tR\x06vendor\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06driver\x18\x03 \x01(\tR\x06driver\x12\x1d\n" +
 	"\n" +
-	"vram_bytes\x18\x04 \x01(\x04R\tvramBytes\"o\n" +
+	"vram_bytes\x18\x04 \x01(\x04R\tvramBytes\x12\x18\n" +
+	"\aaddress\x18\x05 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04uuid\x18\x06 \x01(\tR\x04uuid\x12\x12\n" +
+	"\x04node\x18\a \x01(\tR\x04node\"o\n" +
 	"\x13AcquireLeaseRequest\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x16\n" +
@@ -4235,7 +4589,34 @@ const file_agent_proto_rawDesc = "" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12%\n" +
 	"\x0emodified_files\x18\x03 \x03(\tR\rmodifiedFiles\x12\x14\n" +
 	"\x05files\x18\x04 \x01(\x04R\x05files\x12-\n" +
-	"\x05owned\x18\x05 \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\">\n" +
+	"\x05owned\x18\x05 \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"*\n" +
+	"\x0eExamineRequest\x12\x18\n" +
+	"\afolders\x18\x01 \x03(\tR\afolders\"\x85\x01\n" +
+	"\x0fExamineResponse\x126\n" +
+	"\bevidence\x18\x01 \x03(\v2\x1a.llmhost.agent.v1.EvidenceR\bevidence\x12:\n" +
+	"\afolders\x18\x02 \x03(\v2 .llmhost.agent.v1.FolderEvidenceR\afolders\"d\n" +
+	"\bEvidence\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12\x16\n" +
+	"\x06absent\x18\x04 \x01(\bR\x06absent\"\xf2\x01\n" +
+	"\x0eFolderEvidence\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\x02 \x01(\x04R\tfreeBytes\x12\x1f\n" +
+	"\vtotal_bytes\x18\x03 \x01(\x04R\n" +
+	"totalBytes\x12\x1f\n" +
+	"\vmount_point\x18\x04 \x01(\tR\n" +
+	"mountPoint\x12\x1f\n" +
+	"\vfile_system\x18\x05 \x01(\tR\n" +
+	"fileSystem\x12\x18\n" +
+	"\aoptions\x18\x06 \x01(\tR\aoptions\x12\x1a\n" +
+	"\bprotects\x18\a \x01(\bR\bprotects\x12\x14\n" +
+	"\x05error\x18\b \x01(\tR\x05error\"z\n" +
+	"\x11SwitchUnitRequest\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\tR\x04unit\x12\x16\n" +
+	"\x06others\x18\x02 \x03(\tR\x06others\x129\n" +
+	"\treadiness\x18\x03 \x01(\v2\x1b.llmhost.agent.v1.ReadinessR\treadiness\">\n" +
 	"\rRemoveRequest\x12-\n" +
 	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\"M\n" +
 	"\x0eRemoveResponse\x12\x18\n" +
@@ -4271,7 +4652,7 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x06IN_USE\x10\x12\x12\r\n" +
 	"\tBAD_MODEL\x10\x13\x12\x10\n" +
-	"\fFETCH_FAILED\x10\x142\xf4\x10\n" +
+	"\fFETCH_FAILED\x10\x142\x97\x12\n" +
 	"\x05Agent\x12H\n" +
 	"\x05Hello\x12\x1e.llmhost.agent.v1.HelloRequest\x1a\x1f.llmhost.agent.v1.HelloResponse\x12E\n" +
 	"\x04Ping\x12\x1d.llmhost.agent.v1.PingRequest\x1a\x1e.llmhost.agent.v1.PingResponse\x12H\n" +
@@ -4300,7 +4681,10 @@ const file_agent_proto_rawDesc = "" +
 	"PutProgram\x12#.llmhost.agent.v1.PutProgramRequest\x1a .llmhost.agent.v1.ChangeResponse\x12Y\n" +
 	"\x0eObserveProgram\x12'.llmhost.agent.v1.ObserveProgramRequest\x1a\x1e.llmhost.agent.v1.ProgramState\x12S\n" +
 	"\tPutEngine\x12\".llmhost.agent.v1.PutEngineRequest\x1a .llmhost.agent.v1.ChangeResponse(\x01\x12V\n" +
-	"\rObserveEngine\x12&.llmhost.agent.v1.ObserveEngineRequest\x1a\x1d.llmhost.agent.v1.EngineState\x12K\n" +
+	"\rObserveEngine\x12&.llmhost.agent.v1.ObserveEngineRequest\x1a\x1d.llmhost.agent.v1.EngineState\x12N\n" +
+	"\aExamine\x12 .llmhost.agent.v1.ExamineRequest\x1a!.llmhost.agent.v1.ExamineResponse\x12Q\n" +
+	"\n" +
+	"SwitchUnit\x12#.llmhost.agent.v1.SwitchUnitRequest\x1a\x1c.llmhost.agent.v1.ReadyEvent0\x01\x12K\n" +
 	"\x06Remove\x12\x1f.llmhost.agent.v1.RemoveRequest\x1a .llmhost.agent.v1.RemoveResponse\x12B\n" +
 	"\x04Dial\x12\x1a.llmhost.agent.v1.DialData\x1a\x1a.llmhost.agent.v1.DialData(\x010\x01B3Z1github.com/llmhost/llmhost/internal/agent/agentpbb\x06proto3"
 
@@ -4317,7 +4701,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
 var file_agent_proto_goTypes = []any{
 	(Reason)(0),                   // 0: llmhost.agent.v1.Reason
 	(*HelloRequest)(nil),          // 1: llmhost.agent.v1.HelloRequest
@@ -4372,11 +4756,16 @@ var file_agent_proto_goTypes = []any{
 	(*EngineHeader)(nil),          // 50: llmhost.agent.v1.EngineHeader
 	(*ObserveEngineRequest)(nil),  // 51: llmhost.agent.v1.ObserveEngineRequest
 	(*EngineState)(nil),           // 52: llmhost.agent.v1.EngineState
-	(*RemoveRequest)(nil),         // 53: llmhost.agent.v1.RemoveRequest
-	(*RemoveResponse)(nil),        // 54: llmhost.agent.v1.RemoveResponse
-	(*DialData)(nil),              // 55: llmhost.agent.v1.DialData
-	nil,                           // 56: llmhost.agent.v1.UnitState.DropInsEntry
-	nil,                           // 57: llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	(*ExamineRequest)(nil),        // 53: llmhost.agent.v1.ExamineRequest
+	(*ExamineResponse)(nil),       // 54: llmhost.agent.v1.ExamineResponse
+	(*Evidence)(nil),              // 55: llmhost.agent.v1.Evidence
+	(*FolderEvidence)(nil),        // 56: llmhost.agent.v1.FolderEvidence
+	(*SwitchUnitRequest)(nil),     // 57: llmhost.agent.v1.SwitchUnitRequest
+	(*RemoveRequest)(nil),         // 58: llmhost.agent.v1.RemoveRequest
+	(*RemoveResponse)(nil),        // 59: llmhost.agent.v1.RemoveResponse
+	(*DialData)(nil),              // 60: llmhost.agent.v1.DialData
+	nil,                           // 61: llmhost.agent.v1.UnitState.DropInsEntry
+	nil,                           // 62: llmhost.agent.v1.PutUnitRequest.DropInsEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	7,  // 0: llmhost.agent.v1.FactsResponse.gpus:type_name -> llmhost.agent.v1.GPU
@@ -4387,10 +4776,10 @@ var file_agent_proto_depIdxs = []int32{
 	11, // 5: llmhost.agent.v1.UserState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 6: llmhost.agent.v1.PutUserRequest.claim:type_name -> llmhost.agent.v1.Claim
 	26, // 7: llmhost.agent.v1.ObserveUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	56, // 8: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
+	61, // 8: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
 	11, // 9: llmhost.agent.v1.UnitState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 10: llmhost.agent.v1.PutUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
-	57, // 11: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	62, // 11: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
 	23, // 12: llmhost.agent.v1.PutUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
 	26, // 13: llmhost.agent.v1.AwaitReadyRequest.readiness:type_name -> llmhost.agent.v1.Readiness
 	10, // 14: llmhost.agent.v1.ModelHeader.claim:type_name -> llmhost.agent.v1.Claim
@@ -4410,64 +4799,71 @@ var file_agent_proto_depIdxs = []int32{
 	50, // 28: llmhost.agent.v1.PutEngineRequest.header:type_name -> llmhost.agent.v1.EngineHeader
 	10, // 29: llmhost.agent.v1.EngineHeader.claim:type_name -> llmhost.agent.v1.Claim
 	11, // 30: llmhost.agent.v1.EngineState.owned:type_name -> llmhost.agent.v1.Owned
-	10, // 31: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
-	1,  // 32: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
-	3,  // 33: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
-	5,  // 34: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
-	8,  // 35: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
-	12, // 36: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
-	15, // 37: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
-	17, // 38: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
-	18, // 39: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
-	19, // 40: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
-	21, // 41: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
-	22, // 42: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
-	24, // 43: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
-	27, // 44: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
-	31, // 45: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
-	33, // 46: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
-	34, // 47: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
-	36, // 48: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
-	38, // 49: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
-	40, // 50: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
-	43, // 51: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
-	46, // 52: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
-	47, // 53: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
-	49, // 54: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
-	51, // 55: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
-	53, // 56: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
-	55, // 57: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
-	2,  // 58: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
-	4,  // 59: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
-	6,  // 60: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
-	9,  // 61: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
-	13, // 62: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
-	16, // 63: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
-	14, // 64: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
-	14, // 65: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
-	20, // 66: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
-	14, // 67: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
-	23, // 68: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
-	25, // 69: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
-	28, // 70: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
-	32, // 71: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
-	37, // 72: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
-	37, // 73: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
-	37, // 74: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
-	39, // 75: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
-	42, // 76: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
-	45, // 77: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
-	14, // 78: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
-	48, // 79: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
-	14, // 80: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
-	52, // 81: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
-	54, // 82: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
-	55, // 83: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
-	58, // [58:84] is the sub-list for method output_type
-	32, // [32:58] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	55, // 31: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
+	56, // 32: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
+	26, // 33: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	10, // 34: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
+	1,  // 35: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
+	3,  // 36: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
+	5,  // 37: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
+	8,  // 38: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
+	12, // 39: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
+	15, // 40: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
+	17, // 41: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
+	18, // 42: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
+	19, // 43: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
+	21, // 44: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
+	22, // 45: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
+	24, // 46: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
+	27, // 47: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
+	31, // 48: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
+	33, // 49: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
+	34, // 50: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
+	36, // 51: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
+	38, // 52: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
+	40, // 53: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
+	43, // 54: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
+	46, // 55: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
+	47, // 56: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
+	49, // 57: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
+	51, // 58: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
+	53, // 59: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
+	57, // 60: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
+	58, // 61: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
+	60, // 62: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
+	2,  // 63: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
+	4,  // 64: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
+	6,  // 65: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
+	9,  // 66: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
+	13, // 67: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
+	16, // 68: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
+	14, // 69: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
+	14, // 70: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
+	20, // 71: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
+	14, // 72: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
+	23, // 73: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
+	25, // 74: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
+	28, // 75: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
+	32, // 76: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
+	37, // 77: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
+	37, // 78: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
+	37, // 79: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
+	39, // 80: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
+	42, // 81: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
+	45, // 82: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
+	14, // 83: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
+	48, // 84: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
+	14, // 85: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
+	52, // 86: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
+	54, // 87: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
+	28, // 88: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
+	59, // 89: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
+	60, // 90: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
+	63, // [63:91] is the sub-list for method output_type
+	35, // [35:63] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -4489,7 +4885,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   57,
+			NumMessages:   62,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

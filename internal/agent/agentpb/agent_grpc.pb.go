@@ -59,6 +59,8 @@ const (
 	Agent_ObserveProgram_FullMethodName = "/llmhost.agent.v1.Agent/ObserveProgram"
 	Agent_PutEngine_FullMethodName      = "/llmhost.agent.v1.Agent/PutEngine"
 	Agent_ObserveEngine_FullMethodName  = "/llmhost.agent.v1.Agent/ObserveEngine"
+	Agent_Examine_FullMethodName        = "/llmhost.agent.v1.Agent/Examine"
+	Agent_SwitchUnit_FullMethodName     = "/llmhost.agent.v1.Agent/SwitchUnit"
 	Agent_Remove_FullMethodName         = "/llmhost.agent.v1.Agent/Remove"
 	Agent_Dial_FullMethodName           = "/llmhost.agent.v1.Agent/Dial"
 )
@@ -113,6 +115,12 @@ type AgentClient interface {
 	// PutEngine receives an archive, checks its SHA-256 and unpacks it to a folder.
 	PutEngine(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutEngineRequest, ChangeResponse], error)
 	ObserveEngine(ctx context.Context, in *ObserveEngineRequest, opts ...grpc.CallOption) (*EngineState, error)
+	// Examine returns what the host says of itself, for llmhost doctor to judge: a fixed list of
+	// files and of programs that only look, as they are.
+	Examine(ctx context.Context, in *ExamineRequest, opts ...grpc.CallOption) (*ExamineResponse, error)
+	// SwitchUnit starts a unit in place of the others of its group and waits until its server has
+	// answered. If it doesn't, what ran before is started again. It streams as AwaitReady does.
+	SwitchUnit(ctx context.Context, in *SwitchUnitRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadyEvent], error)
 	// Remove undoes what the claim's owner has put: a file, a directory (only when it is
 	// empty), a user, a unit (stopped and disabled first), a model, an engine, a program. A claim of an
 	// older generation, or of something that is not ours, removes nothing and says why.
@@ -419,6 +427,35 @@ func (c *agentClient) ObserveEngine(ctx context.Context, in *ObserveEngineReques
 	return out, nil
 }
 
+func (c *agentClient) Examine(ctx context.Context, in *ExamineRequest, opts ...grpc.CallOption) (*ExamineResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExamineResponse)
+	err := c.cc.Invoke(ctx, Agent_Examine_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) SwitchUnit(ctx context.Context, in *SwitchUnitRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadyEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[6], Agent_SwitchUnit_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SwitchUnitRequest, ReadyEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_SwitchUnitClient = grpc.ServerStreamingClient[ReadyEvent]
+
 func (c *agentClient) Remove(ctx context.Context, in *RemoveRequest, opts ...grpc.CallOption) (*RemoveResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RemoveResponse)
@@ -431,7 +468,7 @@ func (c *agentClient) Remove(ctx context.Context, in *RemoveRequest, opts ...grp
 
 func (c *agentClient) Dial(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DialData, DialData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[6], Agent_Dial_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[7], Agent_Dial_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -492,6 +529,12 @@ type AgentServer interface {
 	// PutEngine receives an archive, checks its SHA-256 and unpacks it to a folder.
 	PutEngine(grpc.ClientStreamingServer[PutEngineRequest, ChangeResponse]) error
 	ObserveEngine(context.Context, *ObserveEngineRequest) (*EngineState, error)
+	// Examine returns what the host says of itself, for llmhost doctor to judge: a fixed list of
+	// files and of programs that only look, as they are.
+	Examine(context.Context, *ExamineRequest) (*ExamineResponse, error)
+	// SwitchUnit starts a unit in place of the others of its group and waits until its server has
+	// answered. If it doesn't, what ran before is started again. It streams as AwaitReady does.
+	SwitchUnit(*SwitchUnitRequest, grpc.ServerStreamingServer[ReadyEvent]) error
 	// Remove undoes what the claim's owner has put: a file, a directory (only when it is
 	// empty), a user, a unit (stopped and disabled first), a model, an engine, a program. A claim of an
 	// older generation, or of something that is not ours, removes nothing and says why.
@@ -581,6 +624,12 @@ func (UnimplementedAgentServer) PutEngine(grpc.ClientStreamingServer[PutEngineRe
 }
 func (UnimplementedAgentServer) ObserveEngine(context.Context, *ObserveEngineRequest) (*EngineState, error) {
 	return nil, status.Error(codes.Unimplemented, "method ObserveEngine not implemented")
+}
+func (UnimplementedAgentServer) Examine(context.Context, *ExamineRequest) (*ExamineResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Examine not implemented")
+}
+func (UnimplementedAgentServer) SwitchUnit(*SwitchUnitRequest, grpc.ServerStreamingServer[ReadyEvent]) error {
+	return status.Error(codes.Unimplemented, "method SwitchUnit not implemented")
 }
 func (UnimplementedAgentServer) Remove(context.Context, *RemoveRequest) (*RemoveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Remove not implemented")
@@ -995,6 +1044,35 @@ func _Agent_ObserveEngine_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_Examine_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExamineRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).Examine(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_Examine_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).Examine(ctx, req.(*ExamineRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_SwitchUnit_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(SwitchUnitRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).SwitchUnit(m, &grpc.GenericServerStream[SwitchUnitRequest, ReadyEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_SwitchUnitServer = grpc.ServerStreamingServer[ReadyEvent]
+
 func _Agent_Remove_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RemoveRequest)
 	if err := dec(in); err != nil {
@@ -1100,6 +1178,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Agent_ObserveEngine_Handler,
 		},
 		{
+			MethodName: "Examine",
+			Handler:    _Agent_Examine_Handler,
+		},
+		{
 			MethodName: "Remove",
 			Handler:    _Agent_Remove_Handler,
 		},
@@ -1134,6 +1216,11 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "PutEngine",
 			Handler:       _Agent_PutEngine_Handler,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "SwitchUnit",
+			Handler:       _Agent_SwitchUnit_Handler,
+			ServerStreams: true,
 		},
 		{
 			StreamName:    "Dial",

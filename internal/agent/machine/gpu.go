@@ -16,6 +16,10 @@ type GPU struct {
 	Name   string
 	Driver string
 	VRAM   uint64 // bytes
+
+	Address string // on PCI
+	UUID    string // NVIDIA's
+	Node    string // its own device, by which it can be opened without the others
 }
 
 // vendors are those of PCI's numbers whose cards run models.
@@ -39,6 +43,9 @@ func (r Root) GPUs(ctx context.Context, query func(context.Context) string) []GP
 			Vendor: vendor,
 			Name:   r.text(path.Join(dir, "product_name")),
 			Driver: assignments(r.text(path.Join(dir, "uevent")))["DRIVER"],
+
+			Address: address,
+			Node:    r.renderNode(dir),
 		}
 		gpu.VRAM, _ = strconv.ParseUint(r.text(path.Join(dir, "mem_info_vram_total")), 10, 64) // amdgpu
 		if vendor == "nvidia" {
@@ -55,11 +62,29 @@ func (r Root) GPUs(ctx context.Context, query func(context.Context) string) []GP
 	return gpus
 }
 
+// renderNode is the device of a card that computes and shows nothing; "" for a driver without one.
+func (r Root) renderNode(dir string) string {
+	for _, name := range r.list(path.Join(dir, "drm")) {
+		if strings.HasPrefix(name, "renderD") {
+			return path.Join("/dev/dri", name)
+		}
+	}
+	return ""
+}
+
 // nvidia adds what NVIDIA's driver says of a card.
 func (r Root) nvidia(address string, gpu *GPU, asked map[string]GPU) {
 	information := r.text(path.Join("/proc/driver/nvidia/gpus", address, "information"))
 	if name := field(information, "Model"); name != "" {
 		gpu.Name = name
+	}
+	// Its compute libraries open the driver's own device, and not the render node that it may have besides.
+	gpu.Node = ""
+	if minor := field(information, "Device Minor"); minor != "" {
+		gpu.Node = "/dev/nvidia" + minor
+	}
+	if uuid := field(information, "GPU UUID"); !strings.Contains(uuid, "?") { // not read from the card yet
+		gpu.UUID = uuid
 	}
 	if is, ok := asked[address]; ok {
 		gpu.Name, gpu.VRAM = is.Name, is.VRAM

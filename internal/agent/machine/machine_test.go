@@ -87,7 +87,11 @@ func TestGraphicsCards(t *testing.T) {
 		pci("0000:02:00.0", "0x10de", "0x2204", "0x030200", "nvidia"),
 		pci("0000:03:00.0", "0x1002", "0x744c", "0x030000", "amdgpu"),
 		map[string]string{
-			"proc/driver/nvidia/gpus/0000:02:00.0/information":     "Model: \t\t NVIDIA GeForce RTX 3090\nIRQ:   \t\t 150\n",
+			"proc/driver/nvidia/gpus/0000:01:00.0/information":     "Model: \t\t NVIDIA GeForce RTX 4090\nGPU UUID: \t GPU-????????-????-????-????-????????????\nDevice Minor: \t 0\n",
+			"proc/driver/nvidia/gpus/0000:02:00.0/information":     "Model: \t\t NVIDIA GeForce RTX 3090\nIRQ:   \t\t 150\nGPU UUID: \t GPU-0f8a9e6e-9c5d-ae53-0cb7-1c8d2c3b6d53\nDevice Minor: \t 1\n",
+			"sys/bus/pci/devices/0000:02:00.0/drm/renderD129/dev":  "226:129\n",
+			"sys/bus/pci/devices/0000:03:00.0/drm/card1/dev":       "226:1\n",
+			"sys/bus/pci/devices/0000:03:00.0/drm/renderD130/dev":  "226:130\n",
 			"sys/bus/pci/devices/0000:03:00.0/mem_info_vram_total": "25753026560\n",
 		},
 	)
@@ -95,10 +99,10 @@ func TestGraphicsCards(t *testing.T) {
 		return "00000000:01:00.0, NVIDIA GeForce RTX 4090, 570.86.10, 24564\n"
 	})
 	want := []GPU{
-		{Vendor: "intel", Name: "8086:4680", Driver: "i915"},
-		{Vendor: "nvidia", Name: "NVIDIA GeForce RTX 4090", Driver: "nvidia 570.86.10", VRAM: 24564 << 20},
-		{Vendor: "nvidia", Name: "NVIDIA GeForce RTX 3090", Driver: "nvidia"},
-		{Vendor: "amd", Name: "1002:744c", Driver: "amdgpu", VRAM: 25753026560},
+		{Vendor: "intel", Name: "8086:4680", Driver: "i915", Address: "0000:00:02.0"},
+		{Vendor: "nvidia", Name: "NVIDIA GeForce RTX 4090", Driver: "nvidia 570.86.10", VRAM: 24564 << 20, Address: "0000:01:00.0", Node: "/dev/nvidia0"},
+		{Vendor: "nvidia", Name: "NVIDIA GeForce RTX 3090", Driver: "nvidia", Address: "0000:02:00.0", UUID: "GPU-0f8a9e6e-9c5d-ae53-0cb7-1c8d2c3b6d53", Node: "/dev/nvidia1"},
+		{Vendor: "amd", Name: "1002:744c", Driver: "amdgpu", VRAM: 25753026560, Address: "0000:03:00.0", Node: "/dev/dri/renderD130"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -13,9 +13,10 @@ host "full" {
   }
 
   gpu "nvidia" {
-    index     = 1
-    vram      = "24GiB"
-    bandwidth = "1008GB/s"
+    index       = 1
+    vram        = "24GiB"
+    bandwidth   = "1008GB/s"
+    power_limit = "300W"
   }
 
   models {
@@ -55,6 +56,14 @@ host "full" {
     download     = "here"
     allow_pickle = true
 
+    shape {
+      size         = "42520398432B"
+      layers       = 80
+      kv_per_token = "320KiB"
+      vocabulary   = 128256
+      width        = 8192
+    }
+
     signature {
       key  = "~/keys/org.pub"
       file = "org.sig"
@@ -64,6 +73,14 @@ host "full" {
       kind   = "mmproj"
       source = "../models/mmproj.gguf"
       sha256 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+      shape {
+        size         = "800MiB"
+        layers       = 24
+        kv_per_token = "64KiB"
+        vocabulary   = 1000
+        width        = 1024
+      }
     }
   }
 
