@@ -20,6 +20,7 @@ const (
 	kindModel     = "Model"
 	kindEngine    = "Engine"
 	kindProgram   = "Program"
+	kindImage     = "Image"
 )
 
 // AcquireLease makes this agent's session the one that may change the host.
@@ -93,7 +94,7 @@ func validate(kind string, c *agentpb.Claim) error {
 	case c.GetKind() != kind:
 		return fault.New(agentpb.Reason_INVALID, "the claim is of a %s, and a %s was to be changed", c.GetKind(), kind)
 	}
-	if kind == kindUser || kind == kindUnit {
+	if kind == kindUser || kind == kindUnit || kind == kindImage {
 		return nil // their names have rules of their own
 	}
 	return validPath(c.GetId())

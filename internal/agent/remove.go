@@ -34,6 +34,7 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 		kindModel:     s.removeModel,
 		kindEngine:    s.removeEngine,
 		kindProgram:   s.removeFile,
+		kindImage:     s.removeImage,
 	}[c.GetKind()]
 	if !ok {
 		return nil, fault.New(agentpb.Reason_INVALID, "nothing of the kind %q can be removed", c.GetKind())

@@ -14,6 +14,7 @@ import (
 	"github.com/llmhost/llmhost/internal/agent/account"
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/agent/archive"
+	"github.com/llmhost/llmhost/internal/agent/container"
 	"github.com/llmhost/llmhost/internal/agent/digest"
 	"github.com/llmhost/llmhost/internal/agent/fault"
 	"github.com/llmhost/llmhost/internal/agent/lease"
@@ -48,6 +49,8 @@ type Server struct {
 	accounts account.Database
 	servers  local.Dialer
 	limits   archive.Limits
+
+	containers container.System
 
 	systemd   manager
 	unitFiles systemd.Files
@@ -85,6 +88,8 @@ func NewServer(o Options) *Server {
 		accounts: account.System,
 		servers:  local.Dialer{SocketDir: local.DefaultSocketDir},
 		limits:   archive.DefaultLimits,
+
+		containers: container.System{Accounts: account.System},
 
 		systemd:   &systemd.Manager{},
 		unitFiles: systemd.Files{Root: "/"},
@@ -144,6 +149,7 @@ var stateFiles = []struct {
 	{"digests", regexp.MustCompile(`^([0-9a-f]{32}\.json|\.llmhost-[0-9a-f-]+)$`)},
 	{"metrics", regexp.MustCompile(`^(models\.prom|\.llmhost-[0-9a-f-]+)$`)},
 	{"engines", regexp.MustCompile(`^([A-Za-z]+-[0-9a-f]{32}\.json|\.llmhost-[0-9a-f-]+)$`)},
+	{"images", regexp.MustCompile(`^[A-Za-z]+-[0-9a-f]{32}\.part$`)},
 	{"agent", regexp.MustCompile(`^[0-9a-f]{64}$`)},
 	{".", regexp.MustCompile(`^(verify-[0-9]+|lease|lease\.lock)$`)},
 }

@@ -9,8 +9,6 @@ import (
 	"os"
 	"strings"
 
-	"google.golang.org/grpc"
-
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/transfer"
 )
@@ -93,7 +91,9 @@ func sendEngine(ctx context.Context, h Host, header *agentpb.EngineHeader, src *
 	}
 	err = stream.Send(&agentpb.PutEngineRequest{Part: &agentpb.PutEngineRequest_Header{Header: header}})
 	if err == nil && src != nil {
-		err = sendBytes(ctx, stream, src)
+		err = sendBytes(ctx, src, func(data []byte) error {
+			return stream.Send(&agentpb.PutEngineRequest{Part: &agentpb.PutEngineRequest_Data{Data: data}})
+		})
 	}
 	if err != nil && !errors.Is(err, io.EOF) { // io.EOF: the agent has answered before the end
 		return Recorded{}, err
@@ -105,14 +105,15 @@ func sendEngine(ctx context.Context, h Host, header *agentpb.EngineHeader, src *
 	return recorded(resp.GetGeneration()), nil
 }
 
-func sendBytes(ctx context.Context, stream grpc.ClientStreamingClient[agentpb.PutEngineRequest, agentpb.ChangeResponse], src *archive) error {
+// sendBytes sends an archive in messages.
+func sendBytes(ctx context.Context, src *archive, send func([]byte) error) error {
 	show := &status{ctx: ctx}
 	var sent uint64
 	for {
 		buf := make([]byte, pushChunk) // gRPC may still hold the last one
 		n, err := io.ReadFull(src, buf)
 		if n > 0 {
-			if sendErr := stream.Send(&agentpb.PutEngineRequest{Part: &agentpb.PutEngineRequest_Data{Data: buf[:n]}}); sendErr != nil {
+			if sendErr := send(buf[:n]); sendErr != nil {
 				return sendErr
 			}
 			sent += uint64(n)

@@ -16,12 +16,12 @@ import (
 // replaceKeys are the inputs that make up a resource's identity.
 var replaceKeys = map[string][]string{
 	"Directory": {"path"}, "File": {"path"}, "Model": {"path"}, "Engine": {"sha256", "root"},
-	"Program": {"path"}, "SystemUser": {"name"}, "SystemdUnit": {"name"},
+	"Program": {"path"}, "Image": {"runtime", "user", "reference"}, "SystemUser": {"name"}, "SystemdUnit": {"name"},
 }
 
 // withoutDiff are the inputs whose change changes nothing on the host: where a file comes from
 // doesn't say which file it is.
-var withoutDiff = map[string][]string{"Model": {"source", "download", "hub", "token", "signature"}, "Engine": {"source"}}
+var withoutDiff = map[string][]string{"Model": {"source", "download", "hub", "token", "signature"}, "Engine": {"source"}, "Image": {"source", "sha256"}}
 
 // Every input of every resource takes part in the diff, so that none can be forgotten.
 func TestEachInputIsCompared(t *testing.T) {

@@ -24,6 +24,7 @@ var kinds = map[string]kind{
 	"Model":       {key: []string{"path"}, noDiff: []string{"source", "download", "hub", "token", "signature"}},
 	"Engine":      {key: []string{"root", "sha256"}, noDiff: []string{"source"}},
 	"Program":     {key: []string{"path"}},
+	"Image":       {key: []string{"runtime", "user", "reference"}, noDiff: []string{"source", "sha256"}},
 }
 
 // id is the ID of a resource with these inputs, if they are known.

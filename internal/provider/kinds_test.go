@@ -9,7 +9,7 @@ import (
 func TestPendingID(t *testing.T) {
 	want := map[string]string{
 		"Directory": "/srv/a", "File": "/etc/a", "Model": "/srv/a.gguf", "Engine": "/opt/a/" + digestA,
-		"Program": "/usr/local/lib/a", "SystemUser": "llm-a", "SystemdUnit": "a.service",
+		"Program": "/usr/local/lib/a", "Image": "podman/llm-a/sha256:" + digestA, "SystemUser": "llm-a", "SystemdUnit": "a.service",
 	}
 	for _, kind := range kinds {
 		in, _ := sample(kind)

@@ -47,6 +47,7 @@ func New(opts ...Option) provider.Provider {
 			infer.Resource(&Model{}),
 			infer.Resource(&Engine{}),
 			infer.Resource(&Program{}),
+			infer.Resource(&Image{}),
 		},
 		Config: infer.Config(&Config{}),
 	}), i)

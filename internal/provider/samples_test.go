@@ -12,7 +12,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-var kinds = []string{"Directory", "Engine", "File", "Model", "Program", "SystemUser", "SystemdUnit"}
+var kinds = []string{"Directory", "Engine", "File", "Image", "Model", "Program", "SystemUser", "SystemdUnit"}
 
 const (
 	digestA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -69,6 +69,9 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 	case "Engine":
 		return resource.PropertyMap{"sha256": str(digestA), "root": str("/opt/a"), "source": str("/e/a.tar"), "modifiedFiles": list(), "adopt": boolean(false)},
 			resource.PropertyMap{"sha256": str(digestB), "root": str("/opt/b"), "source": str("/e/b.tar"), "modifiedFiles": list("usr/bin/x"), "adopt": boolean(true)}
+	case "Image":
+		return resource.PropertyMap{"runtime": str("podman"), "user": str("llm-a"), "reference": str("sha256:" + digestA), "source": str("/i/a.tar"), "sha256": str(digestA)},
+			resource.PropertyMap{"runtime": str("docker"), "user": str("root"), "reference": str("sha256:" + digestB), "source": str("/i/b.tar"), "sha256": str(digestB)}
 	case "Program":
 		return resource.PropertyMap{"path": str("/usr/local/lib/a"), "release": str("1.0.0"), "current": boolean(true), "adopt": boolean(false)},
 			resource.PropertyMap{"path": str("/usr/local/lib/b"), "release": str("2.0.0"), "current": boolean(false), "adopt": boolean(true)}

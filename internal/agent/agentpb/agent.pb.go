@@ -715,7 +715,7 @@ func (*AcquireLeaseResponse) Descriptor() ([]byte, []int) {
 // Claim says who makes a change, on what.
 type Claim struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`              // File, Directory, SystemUser, SystemdUnit, Model, Engine, Program
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`              // File, Directory, SystemUser, SystemdUnit, Model, Engine, Program, Image, …
 	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`                  // the natural key: a path, a name
 	Urn           string                 `protobuf:"bytes,3,opt,name=urn,proto3" json:"urn,omitempty"`                // the Pulumi resource
 	Stack         string                 `protobuf:"bytes,4,opt,name=stack,proto3" json:"stack,omitempty"`            // organization/project/stack
@@ -3806,6 +3806,374 @@ func (x *EngineState) GetOwned() *Owned {
 	return nil
 }
 
+type LoadImageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Part:
+	//
+	//	*LoadImageRequest_Header
+	//	*LoadImageRequest_Data
+	Part          isLoadImageRequest_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LoadImageRequest) Reset() {
+	*x = LoadImageRequest{}
+	mi := &file_agent_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LoadImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LoadImageRequest) ProtoMessage() {}
+
+func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LoadImageRequest.ProtoReflect.Descriptor instead.
+func (*LoadImageRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *LoadImageRequest) GetPart() isLoadImageRequest_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *LoadImageRequest) GetHeader() *ImageHeader {
+	if x != nil {
+		if x, ok := x.Part.(*LoadImageRequest_Header); ok {
+			return x.Header
+		}
+	}
+	return nil
+}
+
+func (x *LoadImageRequest) GetData() []byte {
+	if x != nil {
+		if x, ok := x.Part.(*LoadImageRequest_Data); ok {
+			return x.Data
+		}
+	}
+	return nil
+}
+
+type isLoadImageRequest_Part interface {
+	isLoadImageRequest_Part()
+}
+
+type LoadImageRequest_Header struct {
+	Header *ImageHeader `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
+}
+
+type LoadImageRequest_Data struct {
+	Data []byte `protobuf:"bytes,2,opt,name=data,proto3,oneof"`
+}
+
+func (*LoadImageRequest_Header) isLoadImageRequest_Part() {}
+
+func (*LoadImageRequest_Data) isLoadImageRequest_Part() {}
+
+// ImageHeader announces an archive. Its claim's id is RUNTIME/USER/sha256:ID: docker or podman,
+// the user whose images they are (root, or one that runs podman without privileges), and the image.
+type ImageHeader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`
+	Sha256        string                 `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"` // of the archive
+	Size          uint64                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`    // 0: the image is there
+	SessionId     string                 `protobuf:"bytes,4,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageHeader) Reset() {
+	*x = ImageHeader{}
+	mi := &file_agent_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageHeader) ProtoMessage() {}
+
+func (x *ImageHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageHeader.ProtoReflect.Descriptor instead.
+func (*ImageHeader) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *ImageHeader) GetClaim() *Claim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+func (x *ImageHeader) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *ImageHeader) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ImageHeader) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+type PullImageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"` // id is RUNTIME/USER/NAME@sha256:DIGEST
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PullImageRequest) Reset() {
+	*x = PullImageRequest{}
+	mi := &file_agent_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PullImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PullImageRequest) ProtoMessage() {}
+
+func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PullImageRequest.ProtoReflect.Descriptor instead.
+func (*PullImageRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *PullImageRequest) GetClaim() *Claim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+type PullImageEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Progress      string                 `protobuf:"bytes,1,opt,name=progress,proto3" json:"progress,omitempty"`
+	Result        *ChangeResponse        `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"` // in the last event
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PullImageEvent) Reset() {
+	*x = PullImageEvent{}
+	mi := &file_agent_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PullImageEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PullImageEvent) ProtoMessage() {}
+
+func (x *PullImageEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PullImageEvent.ProtoReflect.Descriptor instead.
+func (*PullImageEvent) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *PullImageEvent) GetProgress() string {
+	if x != nil {
+		return x.Progress
+	}
+	return ""
+}
+
+func (x *PullImageEvent) GetResult() *ChangeResponse {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+type ObserveImageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // as in a claim
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveImageRequest) Reset() {
+	*x = ObserveImageRequest{}
+	mi := &file_agent_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveImageRequest) ProtoMessage() {}
+
+func (x *ObserveImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveImageRequest.ProtoReflect.Descriptor instead.
+func (*ObserveImageRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *ObserveImageRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ImageState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Exists        bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"`
+	ImageId       string                 `protobuf:"bytes,2,opt,name=image_id,json=imageId,proto3" json:"image_id,omitempty"` // as the runtime names it, with sha256:
+	Size          uint64                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	Tags          []string               `protobuf:"bytes,4,rep,name=tags,proto3" json:"tags,omitempty"`
+	Owned         *Owned                 `protobuf:"bytes,5,opt,name=owned,proto3" json:"owned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageState) Reset() {
+	*x = ImageState{}
+	mi := &file_agent_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageState) ProtoMessage() {}
+
+func (x *ImageState) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageState.ProtoReflect.Descriptor instead.
+func (*ImageState) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *ImageState) GetExists() bool {
+	if x != nil {
+		return x.Exists
+	}
+	return false
+}
+
+func (x *ImageState) GetImageId() string {
+	if x != nil {
+		return x.ImageId
+	}
+	return ""
+}
+
+func (x *ImageState) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ImageState) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *ImageState) GetOwned() *Owned {
+	if x != nil {
+		return x.Owned
+	}
+	return nil
+}
+
 type ExamineRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Folders whose file systems are described, absolute.
@@ -3816,7 +4184,7 @@ type ExamineRequest struct {
 
 func (x *ExamineRequest) Reset() {
 	*x = ExamineRequest{}
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3828,7 +4196,7 @@ func (x *ExamineRequest) String() string {
 func (*ExamineRequest) ProtoMessage() {}
 
 func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3841,7 +4209,7 @@ func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamineRequest.ProtoReflect.Descriptor instead.
 func (*ExamineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{52}
+	return file_agent_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ExamineRequest) GetFolders() []string {
@@ -3861,7 +4229,7 @@ type ExamineResponse struct {
 
 func (x *ExamineResponse) Reset() {
 	*x = ExamineResponse{}
-	mi := &file_agent_proto_msgTypes[53]
+	mi := &file_agent_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3873,7 +4241,7 @@ func (x *ExamineResponse) String() string {
 func (*ExamineResponse) ProtoMessage() {}
 
 func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[53]
+	mi := &file_agent_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3886,7 +4254,7 @@ func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamineResponse.ProtoReflect.Descriptor instead.
 func (*ExamineResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{53}
+	return file_agent_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ExamineResponse) GetEvidence() []*Evidence {
@@ -3916,7 +4284,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_agent_proto_msgTypes[54]
+	mi := &file_agent_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3928,7 +4296,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[54]
+	mi := &file_agent_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3941,7 +4309,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{54}
+	return file_agent_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Evidence) GetSource() string {
@@ -3989,7 +4357,7 @@ type FolderEvidence struct {
 
 func (x *FolderEvidence) Reset() {
 	*x = FolderEvidence{}
-	mi := &file_agent_proto_msgTypes[55]
+	mi := &file_agent_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4001,7 +4369,7 @@ func (x *FolderEvidence) String() string {
 func (*FolderEvidence) ProtoMessage() {}
 
 func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[55]
+	mi := &file_agent_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4014,7 +4382,7 @@ func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FolderEvidence.ProtoReflect.Descriptor instead.
 func (*FolderEvidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{55}
+	return file_agent_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *FolderEvidence) GetPath() string {
@@ -4084,7 +4452,7 @@ type SwitchUnitRequest struct {
 
 func (x *SwitchUnitRequest) Reset() {
 	*x = SwitchUnitRequest{}
-	mi := &file_agent_proto_msgTypes[56]
+	mi := &file_agent_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4096,7 +4464,7 @@ func (x *SwitchUnitRequest) String() string {
 func (*SwitchUnitRequest) ProtoMessage() {}
 
 func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[56]
+	mi := &file_agent_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4109,7 +4477,7 @@ func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchUnitRequest.ProtoReflect.Descriptor instead.
 func (*SwitchUnitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{56}
+	return file_agent_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SwitchUnitRequest) GetUnit() string {
@@ -4142,7 +4510,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_agent_proto_msgTypes[57]
+	mi := &file_agent_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4154,7 +4522,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[57]
+	mi := &file_agent_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4167,7 +4535,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{57}
+	return file_agent_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RemoveRequest) GetClaim() *Claim {
@@ -4187,7 +4555,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_agent_proto_msgTypes[58]
+	mi := &file_agent_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4199,7 +4567,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[58]
+	mi := &file_agent_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4212,7 +4580,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{58}
+	return file_agent_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RemoveResponse) GetRemoved() bool {
@@ -4239,7 +4607,7 @@ type DialData struct {
 
 func (x *DialData) Reset() {
 	*x = DialData{}
-	mi := &file_agent_proto_msgTypes[59]
+	mi := &file_agent_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4251,7 +4619,7 @@ func (x *DialData) String() string {
 func (*DialData) ProtoMessage() {}
 
 func (x *DialData) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[59]
+	mi := &file_agent_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4264,7 +4632,7 @@ func (x *DialData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialData.ProtoReflect.Descriptor instead.
 func (*DialData) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{59}
+	return file_agent_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *DialData) GetAddress() string {
@@ -4589,6 +4957,30 @@ const file_agent_proto_rawDesc = "" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12%\n" +
 	"\x0emodified_files\x18\x03 \x03(\tR\rmodifiedFiles\x12\x14\n" +
 	"\x05files\x18\x04 \x01(\x04R\x05files\x12-\n" +
+	"\x05owned\x18\x05 \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"i\n" +
+	"\x10LoadImageRequest\x127\n" +
+	"\x06header\x18\x01 \x01(\v2\x1d.llmhost.agent.v1.ImageHeaderH\x00R\x06header\x12\x14\n" +
+	"\x04data\x18\x02 \x01(\fH\x00R\x04dataB\x06\n" +
+	"\x04part\"\x87\x01\n" +
+	"\vImageHeader\x12-\n" +
+	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x04 \x01(\tR\tsessionId\"A\n" +
+	"\x10PullImageRequest\x12-\n" +
+	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\"f\n" +
+	"\x0ePullImageEvent\x12\x1a\n" +
+	"\bprogress\x18\x01 \x01(\tR\bprogress\x128\n" +
+	"\x06result\x18\x02 \x01(\v2 .llmhost.agent.v1.ChangeResponseR\x06result\"%\n" +
+	"\x13ObserveImageRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x96\x01\n" +
+	"\n" +
+	"ImageState\x12\x16\n" +
+	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x19\n" +
+	"\bimage_id\x18\x02 \x01(\tR\aimageId\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size\x12\x12\n" +
+	"\x04tags\x18\x04 \x03(\tR\x04tags\x12-\n" +
 	"\x05owned\x18\x05 \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"*\n" +
 	"\x0eExamineRequest\x12\x18\n" +
 	"\afolders\x18\x01 \x03(\tR\afolders\"\x85\x01\n" +
@@ -4652,7 +5044,7 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x06IN_USE\x10\x12\x12\r\n" +
 	"\tBAD_MODEL\x10\x13\x12\x10\n" +
-	"\fFETCH_FAILED\x10\x142\x97\x12\n" +
+	"\fFETCH_FAILED\x10\x142\x96\x14\n" +
 	"\x05Agent\x12H\n" +
 	"\x05Hello\x12\x1e.llmhost.agent.v1.HelloRequest\x1a\x1f.llmhost.agent.v1.HelloResponse\x12E\n" +
 	"\x04Ping\x12\x1d.llmhost.agent.v1.PingRequest\x1a\x1e.llmhost.agent.v1.PingResponse\x12H\n" +
@@ -4681,7 +5073,10 @@ const file_agent_proto_rawDesc = "" +
 	"PutProgram\x12#.llmhost.agent.v1.PutProgramRequest\x1a .llmhost.agent.v1.ChangeResponse\x12Y\n" +
 	"\x0eObserveProgram\x12'.llmhost.agent.v1.ObserveProgramRequest\x1a\x1e.llmhost.agent.v1.ProgramState\x12S\n" +
 	"\tPutEngine\x12\".llmhost.agent.v1.PutEngineRequest\x1a .llmhost.agent.v1.ChangeResponse(\x01\x12V\n" +
-	"\rObserveEngine\x12&.llmhost.agent.v1.ObserveEngineRequest\x1a\x1d.llmhost.agent.v1.EngineState\x12N\n" +
+	"\rObserveEngine\x12&.llmhost.agent.v1.ObserveEngineRequest\x1a\x1d.llmhost.agent.v1.EngineState\x12S\n" +
+	"\tLoadImage\x12\".llmhost.agent.v1.LoadImageRequest\x1a .llmhost.agent.v1.ChangeResponse(\x01\x12S\n" +
+	"\tPullImage\x12\".llmhost.agent.v1.PullImageRequest\x1a .llmhost.agent.v1.PullImageEvent0\x01\x12S\n" +
+	"\fObserveImage\x12%.llmhost.agent.v1.ObserveImageRequest\x1a\x1c.llmhost.agent.v1.ImageState\x12N\n" +
 	"\aExamine\x12 .llmhost.agent.v1.ExamineRequest\x1a!.llmhost.agent.v1.ExamineResponse\x12Q\n" +
 	"\n" +
 	"SwitchUnit\x12#.llmhost.agent.v1.SwitchUnitRequest\x1a\x1c.llmhost.agent.v1.ReadyEvent0\x01\x12K\n" +
@@ -4701,7 +5096,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_agent_proto_goTypes = []any{
 	(Reason)(0),                   // 0: llmhost.agent.v1.Reason
 	(*HelloRequest)(nil),          // 1: llmhost.agent.v1.HelloRequest
@@ -4756,16 +5151,22 @@ var file_agent_proto_goTypes = []any{
 	(*EngineHeader)(nil),          // 50: llmhost.agent.v1.EngineHeader
 	(*ObserveEngineRequest)(nil),  // 51: llmhost.agent.v1.ObserveEngineRequest
 	(*EngineState)(nil),           // 52: llmhost.agent.v1.EngineState
-	(*ExamineRequest)(nil),        // 53: llmhost.agent.v1.ExamineRequest
-	(*ExamineResponse)(nil),       // 54: llmhost.agent.v1.ExamineResponse
-	(*Evidence)(nil),              // 55: llmhost.agent.v1.Evidence
-	(*FolderEvidence)(nil),        // 56: llmhost.agent.v1.FolderEvidence
-	(*SwitchUnitRequest)(nil),     // 57: llmhost.agent.v1.SwitchUnitRequest
-	(*RemoveRequest)(nil),         // 58: llmhost.agent.v1.RemoveRequest
-	(*RemoveResponse)(nil),        // 59: llmhost.agent.v1.RemoveResponse
-	(*DialData)(nil),              // 60: llmhost.agent.v1.DialData
-	nil,                           // 61: llmhost.agent.v1.UnitState.DropInsEntry
-	nil,                           // 62: llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	(*LoadImageRequest)(nil),      // 53: llmhost.agent.v1.LoadImageRequest
+	(*ImageHeader)(nil),           // 54: llmhost.agent.v1.ImageHeader
+	(*PullImageRequest)(nil),      // 55: llmhost.agent.v1.PullImageRequest
+	(*PullImageEvent)(nil),        // 56: llmhost.agent.v1.PullImageEvent
+	(*ObserveImageRequest)(nil),   // 57: llmhost.agent.v1.ObserveImageRequest
+	(*ImageState)(nil),            // 58: llmhost.agent.v1.ImageState
+	(*ExamineRequest)(nil),        // 59: llmhost.agent.v1.ExamineRequest
+	(*ExamineResponse)(nil),       // 60: llmhost.agent.v1.ExamineResponse
+	(*Evidence)(nil),              // 61: llmhost.agent.v1.Evidence
+	(*FolderEvidence)(nil),        // 62: llmhost.agent.v1.FolderEvidence
+	(*SwitchUnitRequest)(nil),     // 63: llmhost.agent.v1.SwitchUnitRequest
+	(*RemoveRequest)(nil),         // 64: llmhost.agent.v1.RemoveRequest
+	(*RemoveResponse)(nil),        // 65: llmhost.agent.v1.RemoveResponse
+	(*DialData)(nil),              // 66: llmhost.agent.v1.DialData
+	nil,                           // 67: llmhost.agent.v1.UnitState.DropInsEntry
+	nil,                           // 68: llmhost.agent.v1.PutUnitRequest.DropInsEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	7,  // 0: llmhost.agent.v1.FactsResponse.gpus:type_name -> llmhost.agent.v1.GPU
@@ -4776,10 +5177,10 @@ var file_agent_proto_depIdxs = []int32{
 	11, // 5: llmhost.agent.v1.UserState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 6: llmhost.agent.v1.PutUserRequest.claim:type_name -> llmhost.agent.v1.Claim
 	26, // 7: llmhost.agent.v1.ObserveUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	61, // 8: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
+	67, // 8: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
 	11, // 9: llmhost.agent.v1.UnitState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 10: llmhost.agent.v1.PutUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
-	62, // 11: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	68, // 11: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
 	23, // 12: llmhost.agent.v1.PutUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
 	26, // 13: llmhost.agent.v1.AwaitReadyRequest.readiness:type_name -> llmhost.agent.v1.Readiness
 	10, // 14: llmhost.agent.v1.ModelHeader.claim:type_name -> llmhost.agent.v1.Claim
@@ -4799,71 +5200,82 @@ var file_agent_proto_depIdxs = []int32{
 	50, // 28: llmhost.agent.v1.PutEngineRequest.header:type_name -> llmhost.agent.v1.EngineHeader
 	10, // 29: llmhost.agent.v1.EngineHeader.claim:type_name -> llmhost.agent.v1.Claim
 	11, // 30: llmhost.agent.v1.EngineState.owned:type_name -> llmhost.agent.v1.Owned
-	55, // 31: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
-	56, // 32: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
-	26, // 33: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	10, // 34: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
-	1,  // 35: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
-	3,  // 36: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
-	5,  // 37: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
-	8,  // 38: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
-	12, // 39: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
-	15, // 40: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
-	17, // 41: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
-	18, // 42: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
-	19, // 43: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
-	21, // 44: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
-	22, // 45: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
-	24, // 46: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
-	27, // 47: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
-	31, // 48: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
-	33, // 49: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
-	34, // 50: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
-	36, // 51: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
-	38, // 52: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
-	40, // 53: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
-	43, // 54: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
-	46, // 55: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
-	47, // 56: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
-	49, // 57: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
-	51, // 58: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
-	53, // 59: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
-	57, // 60: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
-	58, // 61: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
-	60, // 62: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
-	2,  // 63: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
-	4,  // 64: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
-	6,  // 65: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
-	9,  // 66: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
-	13, // 67: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
-	16, // 68: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
-	14, // 69: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
-	14, // 70: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
-	20, // 71: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
-	14, // 72: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
-	23, // 73: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
-	25, // 74: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
-	28, // 75: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
-	32, // 76: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
-	37, // 77: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
-	37, // 78: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
-	37, // 79: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
-	39, // 80: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
-	42, // 81: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
-	45, // 82: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
-	14, // 83: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
-	48, // 84: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
-	14, // 85: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
-	52, // 86: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
-	54, // 87: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
-	28, // 88: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
-	59, // 89: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
-	60, // 90: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
-	63, // [63:91] is the sub-list for method output_type
-	35, // [35:63] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	54, // 31: llmhost.agent.v1.LoadImageRequest.header:type_name -> llmhost.agent.v1.ImageHeader
+	10, // 32: llmhost.agent.v1.ImageHeader.claim:type_name -> llmhost.agent.v1.Claim
+	10, // 33: llmhost.agent.v1.PullImageRequest.claim:type_name -> llmhost.agent.v1.Claim
+	14, // 34: llmhost.agent.v1.PullImageEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
+	11, // 35: llmhost.agent.v1.ImageState.owned:type_name -> llmhost.agent.v1.Owned
+	61, // 36: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
+	62, // 37: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
+	26, // 38: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	10, // 39: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
+	1,  // 40: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
+	3,  // 41: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
+	5,  // 42: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
+	8,  // 43: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
+	12, // 44: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
+	15, // 45: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
+	17, // 46: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
+	18, // 47: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
+	19, // 48: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
+	21, // 49: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
+	22, // 50: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
+	24, // 51: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
+	27, // 52: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
+	31, // 53: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
+	33, // 54: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
+	34, // 55: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
+	36, // 56: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
+	38, // 57: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
+	40, // 58: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
+	43, // 59: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
+	46, // 60: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
+	47, // 61: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
+	49, // 62: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
+	51, // 63: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
+	53, // 64: llmhost.agent.v1.Agent.LoadImage:input_type -> llmhost.agent.v1.LoadImageRequest
+	55, // 65: llmhost.agent.v1.Agent.PullImage:input_type -> llmhost.agent.v1.PullImageRequest
+	57, // 66: llmhost.agent.v1.Agent.ObserveImage:input_type -> llmhost.agent.v1.ObserveImageRequest
+	59, // 67: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
+	63, // 68: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
+	64, // 69: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
+	66, // 70: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
+	2,  // 71: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
+	4,  // 72: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
+	6,  // 73: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
+	9,  // 74: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
+	13, // 75: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
+	16, // 76: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
+	14, // 77: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
+	14, // 78: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
+	20, // 79: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
+	14, // 80: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
+	23, // 81: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
+	25, // 82: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
+	28, // 83: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
+	32, // 84: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
+	37, // 85: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
+	37, // 86: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
+	37, // 87: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
+	39, // 88: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
+	42, // 89: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
+	45, // 90: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
+	14, // 91: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
+	48, // 92: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
+	14, // 93: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
+	52, // 94: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
+	14, // 95: llmhost.agent.v1.Agent.LoadImage:output_type -> llmhost.agent.v1.ChangeResponse
+	56, // 96: llmhost.agent.v1.Agent.PullImage:output_type -> llmhost.agent.v1.PullImageEvent
+	58, // 97: llmhost.agent.v1.Agent.ObserveImage:output_type -> llmhost.agent.v1.ImageState
+	60, // 98: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
+	28, // 99: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
+	65, // 100: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
+	66, // 101: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
+	71, // [71:102] is the sub-list for method output_type
+	40, // [40:71] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -4879,13 +5291,17 @@ func file_agent_proto_init() {
 		(*PutEngineRequest_Header)(nil),
 		(*PutEngineRequest_Data)(nil),
 	}
+	file_agent_proto_msgTypes[52].OneofWrappers = []any{
+		(*LoadImageRequest_Header)(nil),
+		(*LoadImageRequest_Data)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   62,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -59,6 +59,9 @@ const (
 	Agent_ObserveProgram_FullMethodName = "/llmhost.agent.v1.Agent/ObserveProgram"
 	Agent_PutEngine_FullMethodName      = "/llmhost.agent.v1.Agent/PutEngine"
 	Agent_ObserveEngine_FullMethodName  = "/llmhost.agent.v1.Agent/ObserveEngine"
+	Agent_LoadImage_FullMethodName      = "/llmhost.agent.v1.Agent/LoadImage"
+	Agent_PullImage_FullMethodName      = "/llmhost.agent.v1.Agent/PullImage"
+	Agent_ObserveImage_FullMethodName   = "/llmhost.agent.v1.Agent/ObserveImage"
 	Agent_Examine_FullMethodName        = "/llmhost.agent.v1.Agent/Examine"
 	Agent_SwitchUnit_FullMethodName     = "/llmhost.agent.v1.Agent/SwitchUnit"
 	Agent_Remove_FullMethodName         = "/llmhost.agent.v1.Agent/Remove"
@@ -115,6 +118,13 @@ type AgentClient interface {
 	// PutEngine receives an archive, checks its SHA-256 and unpacks it to a folder.
 	PutEngine(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutEngineRequest, ChangeResponse], error)
 	ObserveEngine(ctx context.Context, in *ObserveEngineRequest, opts ...grpc.CallOption) (*EngineState, error)
+	// LoadImage receives an archive of a container image, checks its SHA-256, and gives it to a
+	// container runtime. The image that the claim names has to be in it; else what it has brought
+	// is removed again. An image that is there already needs no data.
+	LoadImage(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[LoadImageRequest, ChangeResponse], error)
+	// PullImage has a container runtime fetch an image by its digest. The last event has the result.
+	PullImage(ctx context.Context, in *PullImageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PullImageEvent], error)
+	ObserveImage(ctx context.Context, in *ObserveImageRequest, opts ...grpc.CallOption) (*ImageState, error)
 	// Examine returns what the host says of itself, for llmhost doctor to judge: a fixed list of
 	// files and of programs that only look, as they are.
 	Examine(ctx context.Context, in *ExamineRequest, opts ...grpc.CallOption) (*ExamineResponse, error)
@@ -427,6 +437,48 @@ func (c *agentClient) ObserveEngine(ctx context.Context, in *ObserveEngineReques
 	return out, nil
 }
 
+func (c *agentClient) LoadImage(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[LoadImageRequest, ChangeResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[6], Agent_LoadImage_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[LoadImageRequest, ChangeResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_LoadImageClient = grpc.ClientStreamingClient[LoadImageRequest, ChangeResponse]
+
+func (c *agentClient) PullImage(ctx context.Context, in *PullImageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PullImageEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[7], Agent_PullImage_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PullImageRequest, PullImageEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_PullImageClient = grpc.ServerStreamingClient[PullImageEvent]
+
+func (c *agentClient) ObserveImage(ctx context.Context, in *ObserveImageRequest, opts ...grpc.CallOption) (*ImageState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ImageState)
+	err := c.cc.Invoke(ctx, Agent_ObserveImage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentClient) Examine(ctx context.Context, in *ExamineRequest, opts ...grpc.CallOption) (*ExamineResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExamineResponse)
@@ -439,7 +491,7 @@ func (c *agentClient) Examine(ctx context.Context, in *ExamineRequest, opts ...g
 
 func (c *agentClient) SwitchUnit(ctx context.Context, in *SwitchUnitRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadyEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[6], Agent_SwitchUnit_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[8], Agent_SwitchUnit_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -468,7 +520,7 @@ func (c *agentClient) Remove(ctx context.Context, in *RemoveRequest, opts ...grp
 
 func (c *agentClient) Dial(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DialData, DialData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[7], Agent_Dial_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[9], Agent_Dial_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -529,6 +581,13 @@ type AgentServer interface {
 	// PutEngine receives an archive, checks its SHA-256 and unpacks it to a folder.
 	PutEngine(grpc.ClientStreamingServer[PutEngineRequest, ChangeResponse]) error
 	ObserveEngine(context.Context, *ObserveEngineRequest) (*EngineState, error)
+	// LoadImage receives an archive of a container image, checks its SHA-256, and gives it to a
+	// container runtime. The image that the claim names has to be in it; else what it has brought
+	// is removed again. An image that is there already needs no data.
+	LoadImage(grpc.ClientStreamingServer[LoadImageRequest, ChangeResponse]) error
+	// PullImage has a container runtime fetch an image by its digest. The last event has the result.
+	PullImage(*PullImageRequest, grpc.ServerStreamingServer[PullImageEvent]) error
+	ObserveImage(context.Context, *ObserveImageRequest) (*ImageState, error)
 	// Examine returns what the host says of itself, for llmhost doctor to judge: a fixed list of
 	// files and of programs that only look, as they are.
 	Examine(context.Context, *ExamineRequest) (*ExamineResponse, error)
@@ -624,6 +683,15 @@ func (UnimplementedAgentServer) PutEngine(grpc.ClientStreamingServer[PutEngineRe
 }
 func (UnimplementedAgentServer) ObserveEngine(context.Context, *ObserveEngineRequest) (*EngineState, error) {
 	return nil, status.Error(codes.Unimplemented, "method ObserveEngine not implemented")
+}
+func (UnimplementedAgentServer) LoadImage(grpc.ClientStreamingServer[LoadImageRequest, ChangeResponse]) error {
+	return status.Error(codes.Unimplemented, "method LoadImage not implemented")
+}
+func (UnimplementedAgentServer) PullImage(*PullImageRequest, grpc.ServerStreamingServer[PullImageEvent]) error {
+	return status.Error(codes.Unimplemented, "method PullImage not implemented")
+}
+func (UnimplementedAgentServer) ObserveImage(context.Context, *ObserveImageRequest) (*ImageState, error) {
+	return nil, status.Error(codes.Unimplemented, "method ObserveImage not implemented")
 }
 func (UnimplementedAgentServer) Examine(context.Context, *ExamineRequest) (*ExamineResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Examine not implemented")
@@ -1044,6 +1112,42 @@ func _Agent_ObserveEngine_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_LoadImage_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(AgentServer).LoadImage(&grpc.GenericServerStream[LoadImageRequest, ChangeResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_LoadImageServer = grpc.ClientStreamingServer[LoadImageRequest, ChangeResponse]
+
+func _Agent_PullImage_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(PullImageRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).PullImage(m, &grpc.GenericServerStream[PullImageRequest, PullImageEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_PullImageServer = grpc.ServerStreamingServer[PullImageEvent]
+
+func _Agent_ObserveImage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ObserveImageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ObserveImage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ObserveImage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ObserveImage(ctx, req.(*ObserveImageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Agent_Examine_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ExamineRequest)
 	if err := dec(in); err != nil {
@@ -1178,6 +1282,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Agent_ObserveEngine_Handler,
 		},
 		{
+			MethodName: "ObserveImage",
+			Handler:    _Agent_ObserveImage_Handler,
+		},
+		{
 			MethodName: "Examine",
 			Handler:    _Agent_Examine_Handler,
 		},
@@ -1216,6 +1324,16 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "PutEngine",
 			Handler:       _Agent_PutEngine_Handler,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "LoadImage",
+			Handler:       _Agent_LoadImage_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "PullImage",
+			Handler:       _Agent_PullImage_Handler,
+			ServerStreams: true,
 		},
 		{
 			StreamName:    "SwitchUnit",

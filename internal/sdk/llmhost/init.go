@@ -27,6 +27,8 @@ func (m *module) Construct(ctx *pulumi.Context, name, typ, urn string) (r pulumi
 		r = &Engine{}
 	case "llmhost:index:File":
 		r = &File{}
+	case "llmhost:index:Image":
+		r = &Image{}
 	case "llmhost:index:Model":
 		r = &Model{}
 	case "llmhost:index:Program":
