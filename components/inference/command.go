@@ -2,6 +2,7 @@ package inference
 
 import (
 	"maps"
+	"path"
 
 	"github.com/llmhost/llmhost/internal/hostfile"
 )
@@ -20,7 +21,29 @@ type Command struct {
 	// CompilesAtRunTime says that the engine makes code while it runs, so that memory can't be
 	// kept from becoming executable.
 	CompilesAtRunTime bool
+	// Files are small files that the engine reads besides its model.
+	Files []CommandFile
+	// InnerPorts are the ports of the loopback interface that the engine's own processes talk
+	// to each other on, which they pick themselves.
+	InnerPorts InnerPorts
 }
+
+// CommandFile is a small file that an engine reads. It holds no secret.
+type CommandFile struct {
+	Name    string // of the file on the host, in the server's own folder there (Server.HostFile)
+	Inside  string // its path as the server sees it
+	Content string
+}
+
+// InnerPorts is a range of ports as systemd writes it, such as "49152-65535".
+type InnerPorts string
+
+const (
+	// NoPorts is for an engine that is one process, or whose processes talk without a network.
+	NoPorts InnerPorts = ""
+	// AllPorts is for one that lets the kernel pick: no range allows that to a process.
+	AllPorts InnerPorts = "all"
+)
 
 // Scratch is a folder in memory that a server may write.
 type Scratch struct {
@@ -34,6 +57,7 @@ type Scratch struct {
 var commands = map[string]func(*Server) Command{
 	hostfile.KindLlamaCpp: (*Server).llamaCpp,
 	hostfile.KindVLLM:     (*Server).vllm,
+	hostfile.KindOllama:   (*Server).ollama,
 }
 
 // Command is how the server's engine is started.
@@ -60,8 +84,17 @@ func (s *Server) bindAddress() string {
 
 // program is the server program's path as the server sees it, nil for an image's own.
 func (s *Server) program() []string {
-	if p := s.Engine.Program(); p != "" {
-		return []string{"/" + p}
+	p := s.Engine.Program()
+	switch {
+	case p == "":
+		return nil
+	case s.Engine.Form() == hostfile.FormVenv:
+		return []string{path.Join(s.venv(), p)}
 	}
-	return nil
+	return []string{"/" + p}
 }
+
+// HostFile is the path on the host of a small file that the server's engine reads.
+func (s *Server) HostFile(f CommandFile) string { return path.Join(s.filesFolder(), f.Name) }
+
+func (s *Server) filesFolder() string { return path.Join(FilesRoot, s.Server.Name) }

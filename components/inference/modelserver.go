@@ -2,6 +2,7 @@ package inference
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -13,8 +14,9 @@ import (
 // changed: state that was written with other names would be deleted and made anew.
 const modelServerToken = "llmhost:inference:ModelServer"
 
-// ModelServer is a model server on a host: its user, "NAME-user", its unit, "NAME-unit", and the
-// unit that checks its models before each start, "NAME-check".
+// ModelServer is a model server on a host: its user, "NAME-user", its unit, "NAME-unit", the
+// unit that checks its models before each start, "NAME-check", and the small files that its
+// engine reads, "NAME-file-FILE", in their folder, "NAME-files".
 type ModelServer struct {
 	pulumi.ResourceState
 
@@ -66,6 +68,10 @@ func NewModelServer(ctx *pulumi.Context, name string, args ModelServerArgs, opts
 	if err != nil {
 		return nil, fmt.Errorf("declare the check of server %q: %w", name, err)
 	}
+	files, err := declareFiles(ctx, name, s, pulumi.Parent(m))
+	if err != nil {
+		return nil, err
+	}
 	readiness := s.Readiness()
 	m.Unit, err = llmhost.NewSystemdUnit(ctx, name+"-unit", &llmhost.SystemdUnitArgs{
 		Name:      pulumi.String(s.Server.UnitName()),
@@ -76,10 +82,39 @@ func NewModelServer(ctx *pulumi.Context, name string, args ModelServerArgs, opts
 			Model:          pulumi.String(readiness.Model),
 			TimeoutSeconds: pulumi.Int(readiness.TimeoutSeconds),
 		},
-	}, pulumi.Parent(m), pulumi.DependsOn(append([]pulumi.Resource{m.User, m.Check}, args.Needs...)))
+	}, pulumi.Parent(m), pulumi.DependsOn(slices.Concat([]pulumi.Resource{m.User, m.Check}, files, args.Needs)))
 	if err != nil {
 		return nil, fmt.Errorf("declare the unit of server %q: %w", name, err)
 	}
 	m.Address = pulumi.String(s.Address()).ToStringOutput()
 	return m, ctx.RegisterResourceOutputs(m, pulumi.Map{"address": m.Address})
+}
+
+// declareFiles declares the small files that a server's engine reads, in their folder. Every user
+// of the host may read them: what is secret comes another way.
+func declareFiles(ctx *pulumi.Context, name string, s *Server, parent pulumi.ResourceOption) ([]pulumi.Resource, error) {
+	files := s.Command().Files
+	if len(files) == 0 {
+		return nil, nil
+	}
+	folder, err := llmhost.NewDirectory(ctx, name+"-files", &llmhost.DirectoryArgs{
+		Path: pulumi.String(s.filesFolder()),
+		Mode: pulumi.String("0755"),
+	}, parent)
+	if err != nil {
+		return nil, fmt.Errorf("declare the folder of the files of server %q: %w", name, err)
+	}
+	declared := []pulumi.Resource{folder}
+	for _, f := range files {
+		file, err := llmhost.NewFile(ctx, name+"-file-"+f.Name, &llmhost.FileArgs{
+			Path:    pulumi.String(s.HostFile(f)),
+			Content: pulumi.String(f.Content),
+			Mode:    pulumi.String("0644"),
+		}, parent, pulumi.DependsOn([]pulumi.Resource{folder}))
+		if err != nil {
+			return nil, fmt.Errorf("declare the file %s of server %q: %w", f.Name, name, err)
+		}
+		declared = append(declared, file)
+	}
+	return declared, nil
 }

@@ -28,6 +28,7 @@ const (
 // its GPU if it has one. The gaps are those that the server was seen to need.
 func (s *Server) Unit() systemd.Unit {
 	command := s.Command()
+	root := s.rootFilesystem()
 	u := systemd.Unit{
 		Unit: systemd.UnitSection{
 			Description: systemd.Text(fmt.Sprintf("Model server %s (%s)", s.Server.Name, s.Model.Name)),
@@ -60,19 +61,13 @@ func (s *Server) Unit() systemd.Unit {
 			Environment: s.environment(command),
 
 			// Its root is the engine, its models are its own model.
-			RootDirectory: systemd.Path(s.root()),
-			MountAPIVFS:   systemd.Yes,
-			TemporaryFileSystem: systemd.TemporaryFileSystems{
-				{Path: modelsInside, Options: []string{"ro"}},
-				// PrivateTmp= would also make /var/tmp, in the engine.
-				{Path: "/tmp", Options: []string{"size=64M", "mode=1777", "nodev", "nosuid", "noexec"}},
-				// PrivateDevices= and ProtectSystem= leave the host's shared memory in place, and
-				// writable: a way to other processes, and memory beyond /tmp's limit.
-				{Path: "/dev/shm", Options: []string{"size=64M", "mode=1777", "nodev", "nosuid", "noexec"}},
-			},
-			BindReadOnlyPaths: append(s.modelBinds(),
-				systemd.Bind{Source: model.Program, Target: programInside},
-				systemd.Bind{Source: "/usr/share/zoneinfo", Target: zoneInfoInside, Optional: true}),
+			RootDirectory:       systemd.Path(root.directory),
+			MountAPIVFS:         systemd.Yes,
+			TemporaryFileSystem: append(root.inMemory, scratch(command)...),
+			BindReadOnlyPaths: slices.Concat(root.binds, s.modelBinds(), s.fileBinds(command), systemd.Binds{
+				{Source: model.Program, Target: programInside},
+				{Source: "/usr/share/zoneinfo", Target: zoneInfoInside, Optional: true},
+			}),
 			ProtectSystem: "strict",
 			ProtectHome:   "yes",
 			PrivateMounts: systemd.Yes,
@@ -118,13 +113,13 @@ func (s *Server) Unit() systemd.Unit {
 		},
 		Install: systemd.InstallSection{WantedBy: systemd.Words{"multi-user.target"}},
 	}
-	s.openNetwork(&u)
+	if command.CompilesAtRunTime {
+		u.Service.MemoryDenyWriteExecute = systemd.Unset
+	}
+	s.openNetwork(&u, command)
 	s.openGPU(&u)
 	return u
 }
-
-// root is the folder on the host that is the server's root directory: its engine's.
-func (s *Server) root() string { return path.Join(EnginesRoot, s.Engine.SHA256) }
 
 // environment is the engine's, with the host's time zone.
 func (s *Server) environment(command Command) systemd.Environment {
@@ -134,7 +129,7 @@ func (s *Server) environment(command Command) systemd.Environment {
 }
 
 // openNetwork lets clients in, and the server not out.
-func (s *Server) openNetwork(u *systemd.Unit) {
+func (s *Server) openNetwork(u *systemd.Unit, command Command) {
 	service := &u.Service
 	if s.Server.Listen.Unix {
 		// Clients are let in by the server's group, which may pass the folder and open the
@@ -144,6 +139,11 @@ func (s *Server) openNetwork(u *systemd.Unit) {
 		service.UMask = "0007"
 		service.PrivateNetwork = systemd.Yes
 		service.RestrictAddressFamilies = systemd.Words{"AF_UNIX"}
+		if command.InnerPorts != NoPorts {
+			// In a network namespace of its own, which holds the loopback interface and nothing else.
+			service.RestrictAddressFamilies = systemd.Words{"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"}
+			service.IPAddressAllow = systemd.Words{"localhost"}
+		}
 		return
 	}
 	family, bind := "AF_INET", "ipv4"
@@ -153,8 +153,17 @@ func (s *Server) openNetwork(u *systemd.Unit) {
 	service.RestrictAddressFamilies = systemd.Words{family}
 	// Its own port and no other, so that it can't stand in for another server.
 	service.SocketBindDeny = systemd.Words{"any"}
-	service.SocketBindAllow = systemd.Words{fmt.Sprintf("%s:tcp:%d", bind, s.Server.Listen.Addr.Port())}
+	service.SocketBindAllow = systemd.Lines{{fmt.Sprintf("%s:tcp:%d", bind, s.Server.Listen.Addr.Port())}}
 	service.IPAddressAllow = systemd.Words{"localhost"}
+	switch command.InnerPorts {
+	case NoPorts:
+		return
+	case AllPorts:
+		service.SocketBindDeny, service.SocketBindAllow = nil, nil
+	default:
+		service.SocketBindAllow = append(service.SocketBindAllow, []string{"ipv4:tcp:" + string(command.InnerPorts)})
+	}
+	service.RestrictAddressFamilies = systemd.Words{"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"}
 }
 
 // openGPU gives the server its GPU. Each directive that it relaxes would hide the device or

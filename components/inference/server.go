@@ -21,6 +21,17 @@ const (
 	// archive. It is the default of the Engine resource's root.
 	EnginesRoot = "/opt/llmhost/engines"
 
+	// VenvsRoot holds the virtual environments, each in a folder named by the digest of what was
+	// required of it. It is the default of the Venv resource's root.
+	VenvsRoot = "/opt/llmhost/venvs"
+
+	// SharedRoot is the root directory of servers whose engine is the host's own: it holds
+	// nothing but places to mount on. It is the default of the EngineRoot resource's path.
+	SharedRoot = "/opt/llmhost/root"
+
+	// FilesRoot holds the small files that engines read, in a folder for each server.
+	FilesRoot = "/etc/llmhost/servers"
+
 	// ModelsGroup is the group that may read the models. Which of them a server sees is
 	// decided by its sandbox, which holds its own model and no other.
 	ModelsGroup = "llm-models"
@@ -96,7 +107,7 @@ func (s *Server) Address() string {
 // holds the old bytes. They are plain text from the host file and never outputs of resources,
 // which would be unknown in a preview.
 func (s *Server) RestartOn() map[string]string {
-	digests := map[string]string{"engine": s.Engine.SHA256, "model": s.Model.SHA256}
+	digests := map[string]string{"engine": s.Engine.Identity(), "model": s.Model.SHA256}
 	for _, c := range s.Companions {
 		digests["companion "+c.Name] = c.SHA256
 	}
@@ -118,6 +129,9 @@ func (s *Server) Readiness() Readiness {
 // modelInside is the path of the model's file or folder in the sandbox. It follows from the
 // model's name, wherever the model is on the host.
 func (s *Server) modelInside() string {
+	if s.Engine.Kind == hostfile.KindOllama {
+		return ollamaBlob(s.Model.SHA256)
+	}
 	if s.Model.Source.Folder {
 		return path.Join(modelsInside, s.Model.Name)
 	}
@@ -130,6 +144,9 @@ func (s *Server) entryInside() string {
 }
 
 func (s *Server) companionInside(c Companion) string {
+	if s.Engine.Kind == hostfile.KindOllama {
+		return ollamaBlob(c.SHA256)
+	}
 	return path.Join(modelsInside, s.Model.Name+"."+c.Name+".gguf")
 }
 

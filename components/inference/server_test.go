@@ -38,7 +38,7 @@ func load(t *testing.T, name string) (*hostfile.Host, *hostfile.Facts) {
 func servers(t *testing.T) map[string]*Server {
 	t.Helper()
 	all := map[string]*Server{}
-	for _, name := range []string{"desktop", "vps", "radeon", "two-gpus"} {
+	for _, name := range []string{"desktop", "vps", "radeon", "two-gpus", "engines"} {
 		host, facts := load(t, name)
 		for _, server := range host.Servers {
 			s, err := NewServer(host, facts, server)
@@ -80,11 +80,16 @@ func TestUnitsAreGolden(t *testing.T) {
 // its scale from 0 to 10. A TCP port costs 0.9: the host's network, Internet sockets, and an
 // address list that isn't empty. Each unit has 0.2 that isn't true, since /tmp is a file system
 // of its own without PrivateTmp=.
+// An engine whose processes talk over ports of their own needs address families that cost 0.4.
 func mostExposure(s *Server) int {
+	most := 11
 	if s.Server.Listen.Unix {
-		return 6
+		most = 6
 	}
-	return 11
+	if s.Command().InnerPorts != NoPorts {
+		most += 4
+	}
+	return most
 }
 
 func TestExposureIsLow(t *testing.T) {
@@ -112,7 +117,10 @@ func TestExposureIsLow(t *testing.T) {
 func TestSocketServerHasNoNetwork(t *testing.T) {
 	for name, s := range servers(t) {
 		service := s.Unit().Service
-		noNetwork := service.PrivateNetwork == systemd.Yes && cmp.Equal([]string(service.RestrictAddressFamilies), []string{"AF_UNIX"})
+		noNetwork := service.PrivateNetwork == systemd.Yes
+		if s.Command().InnerPorts == NoPorts {
+			noNetwork = noNetwork && cmp.Equal([]string(service.RestrictAddressFamilies), []string{"AF_UNIX"})
+		}
 		if noNetwork != s.Server.Listen.Unix {
 			t.Errorf("%s listens on %s and its network is closed: %t", name, s.Server.Listen, noNetwork)
 		}
@@ -125,7 +133,7 @@ func TestSocketServerHasNoNetwork(t *testing.T) {
 func TestDevicesAreOpenedOnlyToServersThatUseThem(t *testing.T) {
 	for name, s := range servers(t) {
 		service := s.Unit().Service
-		if uses, open := s.Server.GPULayers > 0, len(service.DeviceAllow) > 0; uses != open {
+		if uses, open := s.Server.UsesGPU(s.Engine.Kind), len(service.DeviceAllow) > 0; uses != open {
 			t.Errorf("%s uses a GPU: %t, and has devices: %v", name, uses, service.DeviceAllow)
 		}
 		if service.DevicePolicy != "closed" {

@@ -2,8 +2,9 @@ package inference
 
 import "strconv"
 
-// vllm starts vLLM's OpenAI server (docs.vllm.ai, vllm serve). It has been started nowhere here,
-// where there is no GPU: the arguments are from its documentation.
+// vllm starts vLLM's OpenAI server (docs.vllm.ai, vllm serve): 0.13 or newer, which have
+// --attention-backend and don't log prompts unless they are told to. It has been started nowhere
+// here, where there is no GPU: the arguments and what it writes are from its documentation.
 func (s *Server) vllm() Command {
 	args := []string{"--model", s.entryInside(), "--served-model-name", s.Model.Name}
 	program := s.program()
@@ -38,9 +39,23 @@ func (s *Server) vllm() Command {
 			// Nothing is reported to anybody.
 			"VLLM_NO_USAGE_STATS": "1",
 			"DO_NOT_TRACK":        "1",
-			"HOME":                "/tmp",
+			// Its processes meet on the loopback interface, and not on whatever address the host has.
+			"VLLM_HOST_IP": "127.0.0.1",
+			// What it compiles is kept below HOME by vLLM, Triton and FlashInfer, and by PyTorch in a
+			// folder that is named by a user's name, which the sandbox doesn't know.
+			"HOME":                    "/tmp",
+			"TORCHINDUCTOR_CACHE_DIR": "/tmp/torchinductor",
 		},
-		Scratch:           []Scratch{{Path: "/tmp", Size: 4 << 30, Exec: true}},
+		Scratch: []Scratch{
+			{Path: "/tmp", Size: 4 << 30, Exec: true},
+			// Its processes hand requests and tensors to each other in shared memory.
+			{Path: "/dev/shm", Size: vllmShared << max(len(s.Server.GPUs)-1, 0)},
+		},
 		CompilesAtRunTime: true,
+		// torch.distributed lets the kernel pick a port, also for one GPU.
+		InnerPorts: AllPorts,
 	}
 }
+
+// vllmShared is the shared memory of vLLM on one GPU, in bytes.
+const vllmShared = 1 << 30

@@ -163,7 +163,7 @@ type ServiceSection struct {
 	IPAddressDeny           Words
 	IPAddressAllow          Words
 	SocketBindDeny          Words
-	SocketBindAllow         Words
+	SocketBindAllow         Lines // each line is one rule
 
 	// Kernel.
 	ProtectProc           Keyword

@@ -21,6 +21,7 @@ var ownFolders = []ownFolder{
 	{"/run/llmhost", "the servers' sockets"},
 	{"/usr/local/lib/llmhost", "its program"},
 	{"/etc/llmhost/models.d", "what the models should be"},
+	{"/etc/llmhost/servers", "what engines read"},
 }
 
 // verifyUnit is llmhost's own unit that no server's unit may replace.
@@ -33,6 +34,7 @@ func (d *decoder) check(h *Host) {
 	d.checkName(h)
 	d.checkConnection(h)
 	d.checkGPUs(h)
+	d.checkContainers(h)
 	d.checkEngines(h)
 	d.checkModels(h)
 	d.checkServers(h)
@@ -65,9 +67,11 @@ func (d *decoder) checkEngines(h *Host) {
 		e := &h.Engines[i]
 		d.checkForm(e)
 		if _, written := e.Attributes["kind"]; written || e.Name == "" {
+			d.checkKind(e)
 			continue
 		}
 		e.Kind = e.Name
+		d.checkKind(e)
 		if _, err := engineKind.decode(d.scope, cty.StringVal(e.Name)); err != nil {
 			meant := nearest(e.Name, engineKinds)
 			d.meantEngines = append(d.meantEngines, meant)
@@ -129,6 +133,7 @@ func (d *decoder) checkRuntime(h *Host, s *Server) {
 		}
 		d.errorAt(s.At("engine"), fmt.Sprintf("engine %q is %s, which the runtime %s can't run", e.Name, form, s.Runtime), "%s", hint)
 	}
+	d.checkOllama(h, s)
 	for _, attribute := range []string{"quantization", "attention_backend", "gpu_memory_utilization"} {
 		if e.Kind != KindVLLM && written(attribute) {
 			d.errorAt(s.At(attribute), fmt.Sprintf("%s is for engines of the kind %s", attribute, KindVLLM), "Engine %q is of the kind %s. Remove it.", e.Name, e.Kind)
@@ -220,6 +225,11 @@ func (d *decoder) checkEntry(h *Host, s *Server) {
 			"Its source is at %s. Name a folder that holds config.json and safetensors.", position(model.At("source")))
 	}
 	if engine.Kind == KindVLLM || !model.Source.Folder {
+		return
+	}
+	if engine.Kind == KindOllama {
+		d.errorAt(s.At("model"), fmt.Sprintf("model %q is a folder, and %s serves one file", s.Model, KindOllama),
+			"Its source is at %s. Merge the shards (llama-gguf-split --merge), or use llama.cpp.", position(model.At("source")))
 		return
 	}
 	if _, shard := model.Source.Shard(); !shard {

@@ -19,6 +19,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/llmhost/llmhost/internal/modelfile"
+	"github.com/llmhost/llmhost/internal/requirements"
 )
 
 // DefaultModelsPath is the folder that models are placed in when a host file names no other.
@@ -53,8 +54,9 @@ type Host struct {
 	Timezone   string // IANA name
 	SSH        *SSH   // exactly one of SSH and Local is set
 	Local      *Local
-	GPUs       []GPU  // empty: the host has none that llmhost should use; all of one vendor
-	ModelsPath string // absolute and clean
+	GPUs       []GPU        // empty: the host has none that llmhost should use; all of one vendor
+	Containers []Containers // container runtimes that llmhost sees to; others may be there
+	ModelsPath string       // absolute and clean
 
 	VerifyEvery time.Duration // how often the host reads its models again; 0: never
 	Hub         string        // endpoint of the model hub, without a slash at its end
@@ -112,18 +114,37 @@ type GPU struct {
 	PowerLimit int            // the most that the card may draw, in watts; 0: as the driver has it
 }
 
+// Containers is a container runtime that llmhost sees to on the host.
+type Containers struct {
+	Place
+
+	Runtime string // RuntimeDocker or RuntimePodman
+	Install bool   // install what is missing
+	NVIDIA  bool   // containers get the GPU by NVIDIA's container toolkit
+}
+
+// The container runtimes.
+const (
+	RuntimeDocker = "docker" // with Compose, for servers with the runtime compose
+	RuntimePodman = "podman" // for servers with the runtime quadlet
+)
+
 // Engine is an inference engine on the host. Its form says how it comes there.
 type Engine struct {
 	Place
 
-	Name         string // what servers refer to
-	Kind         string // KindLlamaCpp, KindVLLM or KindOllama
-	Source       string // absolute path of the local archive (.tar, .tar.gz or .tar.zst) of an archive or an image; empty for other forms, and for an image that is pulled
-	SHA256       string // of the archive, 64 lower-case hexadecimal digits; empty without Source
-	Executable   string // path of the server program, relative to the archive's root or to the host's for a package; empty: the kind's own (see Program)
-	Package      string // name of a package of the host's distribution
-	Image        string // container image: NAME@sha256:DIGEST, or sha256:ID for one that is loaded from Source
-	Requirements string // absolute path of a local pip requirements file in which every line has its hashes
+	Name         string   // what servers refer to
+	Kind         string   // KindLlamaCpp, KindVLLM or KindOllama
+	Source       string   // absolute path of the local archive (.tar, .tar.gz or .tar.zst) of an archive or an image; empty for other forms, and for an image that is pulled
+	SHA256       string   // of the archive, 64 lower-case hexadecimal digits; empty without Source
+	Executable   string   // path of the server program, relative to the archive's root or to the host's for a package; empty: the kind's own (see Program)
+	Package      string   // name of a package of the host's distribution
+	Version      string   // of the package, as the distribution writes it; empty: whatever version is installed or offered
+	Image        string   // container image: NAME@sha256:DIGEST, or sha256:ID for one that is loaded from Source
+	Requirements string   // absolute path of a local pip requirements file in which every line has its hashes
+	Indexes      []string // where the requirements are taken from: addresses of package indexes, or folders of wheels on the host; empty: pip's own
+
+	RequirementsText string // what the requirements file holds; only Load reads it
 }
 
 // The forms of an engine.
@@ -145,6 +166,20 @@ func (e *Engine) Form() string {
 		return FormVenv
 	}
 	return FormArchive
+}
+
+// Identity names the engine's bytes: another identity is another engine. It is an archive's digest, a package's name with its
+// version if one is written, an image, or the digest of a requirements file.
+func (e *Engine) Identity() string {
+	switch e.Form() {
+	case FormImage:
+		return e.Image
+	case FormPackage:
+		return strings.TrimSuffix(e.Package+"="+e.Version, "=")
+	case FormVenv:
+		return requirements.Digest(e.RequirementsText)
+	}
+	return e.SHA256
 }
 
 // Program returns the server program's path without a leading slash: in the archive, on the host for a package, in the

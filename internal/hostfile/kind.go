@@ -117,6 +117,10 @@ var (
 	packageName = named(`^[a-z0-9][a-z0-9+.-]+$`, 100, "the name of a Debian package: lower-case letters, digits and + - .")
 	plainWord   = named(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`, 50, "letters, digits, dots, underscores and hyphens")
 
+	packageVersion   = named(`^[A-Za-z0-9][A-Za-z0-9.+~:-]*$`, 100, "the version of a package: letters, digits and . + ~ : -")
+	packageIndex     = quoted("an address or a folder", parsePackageIndex)
+	containerRuntime = choice("container runtime", RuntimeDocker, RuntimePodman)
+
 	imageReference = quoted("a container image", parseImageReference)
 	containerUser  = quoted("`UID:GID`", parseContainerUser)
 	processors     = number("a number", 4096)

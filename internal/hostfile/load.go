@@ -17,13 +17,20 @@ import (
 // Extension is how the name of a host file ends.
 const Extension = ".hcl"
 
-// Load reads and validates a host file. With an error among the diagnostics the host is nil.
+// Load reads and validates a host file, and the requirements files that it names. With an error among the diagnostics the host is nil.
 func Load(path string) (*Host, hcl.Diagnostics) {
 	src, diags := read(path)
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	return Parse(src, path)
+	h, diags := Parse(src, path)
+	if h == nil {
+		return nil, diags
+	}
+	if diags = append(diags, h.readRequirements()...); diags.HasErrors() {
+		return nil, diags
+	}
+	return h, diags
 }
 
 func read(path string) ([]byte, hcl.Diagnostics) {
@@ -158,7 +165,9 @@ func (h *Host) CheckSources() hcl.Diagnostics {
 	}
 	for i := range h.Engines {
 		e := &h.Engines[i]
-		check(fmt.Sprintf("the source of engine %q", e.Name), e.Source, e.At("source"), false)
+		if e.Source != "" {
+			check(fmt.Sprintf("the source of engine %q", e.Name), e.Source, e.At("source"), false)
+		}
 	}
 	for i := range h.Models {
 		m := &h.Models[i]

@@ -29,6 +29,10 @@ func load(t *testing.T, path string) *Host {
 var ignorePlaces = cmpopts.IgnoreTypes(Place{})
 
 func TestEveryAttributeIsDecoded(t *testing.T) {
+	requirementsText, err := os.ReadFile("testdata/vllm.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testdata, err := filepath.Abs("testdata")
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +52,7 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 			Jump:       "me@bastion:2200",
 		},
 		GPUs:        []GPU{{Vendor: "nvidia", Index: 1, VRAM: 24 << 30, Bandwidth: 1008e9, PowerLimit: 300}},
+		Containers:  []Containers{{Runtime: RuntimeDocker, Install: true, NVIDIA: true}},
 		ModelsPath:  "/data/models",
 		VerifyEvery: 24 * time.Hour,
 		Hub:         "https://hub.example.org",
@@ -67,10 +72,14 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 			Name:    "debian",
 			Kind:    KindLlamaCpp,
 			Package: "llama.cpp-tools",
+			Version: "8064+dfsg-1",
 		}, {
 			Name:         "vllm-venv",
 			Kind:         KindVLLM,
 			Requirements: testdata + "/vllm.txt",
+			Indexes:      []string{"https://pypi.org/simple", "/srv/wheels"},
+
+			RequirementsText: string(requirementsText),
 		}},
 		Models: []Model{{
 			Name: "llama-3.3-70b",
@@ -174,6 +183,7 @@ func TestTheFullExampleIsFull(t *testing.T) {
 	for i := range host.GPUs {
 		look("gpu", &host.GPUs[i])
 	}
+	look("containers", &host.Containers[0])
 	for i := range host.Engines {
 		look("engine", &host.Engines[i])
 	}
@@ -337,7 +347,12 @@ func TestPlacesOfModels(t *testing.T) {
 func TestPlacesPointIntoTheFile(t *testing.T) {
 	host := load(t, "testdata/full.hcl")
 	s := host.Server("hybrid")
-	if at := s.At("listen"); at.Start.Line != 91 || at.Filename != "testdata/full.hcl" {
+	text, err := os.ReadFile("testdata/full.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, _ := strings.Cut(string(text), `"127.0.0.1:8002"`)
+	if at := s.At("listen"); at.Start.Line != 1+strings.Count(before, "\n") || at.Filename != "testdata/full.hcl" {
 		t.Errorf("listen is at %s", at)
 	}
 	if at := host.Files[1].At("mode"); at != host.Files[1].Range {

@@ -34,6 +34,9 @@ func ParseUnpinned(src []byte, filename string) (*Host, hcl.Diagnostics) {
 func (h *Host) Pins() []Pin {
 	var pins []Pin
 	for _, e := range h.Engines {
+		if e.Source == "" {
+			continue // pinned by a version, an image's digest, or the digests in a requirements file
+		}
 		pins = append(pins, Pin{"engine", e.Name, modelfile.Source{Text: e.Source, Kind: modelfile.Local, Path: e.Source}, e.SHA256})
 	}
 	for _, m := range h.Models {

@@ -19,6 +19,11 @@ host "full" {
     power_limit = "300W"
   }
 
+  containers "docker" {
+    install = true
+    nvidia  = true
+  }
+
   models {
     path         = "/data/models"
     verify_every = "24h"
@@ -42,11 +47,13 @@ host "full" {
   engine "debian" {
     kind    = "llama.cpp"
     package = "llama.cpp-tools"
+    version = "8064+dfsg-1"
   }
 
   engine "vllm-venv" {
     kind         = "vllm"
     requirements = "vllm.txt"
+    index        = ["https://pypi.org/simple", "/srv/wheels"]
   }
 
   model "llama-3.3-70b" {
