@@ -62,7 +62,6 @@ type UnitSection struct {
 	ConditionPathIsMountPoint  Conditions
 	ConditionDirectoryNotEmpty Conditions
 	ConditionFileNotEmpty      Conditions
-	ConditionVirtualization    Keyword
 	AssertPathExists           Conditions
 	AssertPathIsMountPoint     Conditions
 	DefaultDependencies        Bool

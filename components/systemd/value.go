@@ -306,6 +306,9 @@ func (t TemporaryFileSystems) assignments() ([]string, error) {
 		if err := onLine(text); err != nil {
 			return nil, err
 		}
+		if strings.ContainsAny(text, "\"'\\") {
+			return nil, fmt.Errorf("the mount options of %s hold a quote or a backslash", fs.Path)
+		}
 		lines = append(lines, quote(escapeSpecifiers(text)))
 	}
 	return lines, nil

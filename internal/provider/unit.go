@@ -8,8 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/unit"
 	"github.com/pulumi/pulumi-go-provider/infer"
+
+	"github.com/llmhost/llmhost/internal/unitfile"
 )
 
 // SystemdUnit is a unit of the host's systemd.
@@ -70,7 +71,7 @@ func (u *SystemdUnit) Annotate(a infer.Annotator) {
 // Annotate describes the inputs in the schema.
 func (a *SystemdUnitArgs) Annotate(an infer.Annotator) {
 	an.Describe(&a.Name, "Name of the unit, with its suffix.")
-	an.Describe(&a.Content, "Text of the unit file. Whitespace at the ends of lines and of the text doesn't count as a difference.")
+	an.Describe(&a.Content, "Text of the unit file. What systemd reads alike is no difference: another order of directives or another spelling of a value.")
 	an.Describe(&a.Enabled, "Started at boot.")
 	an.SetDefault(&a.Enabled, true)
 	an.Describe(&a.Masked, "Always false: a declared unit isn't masked. It is an input so that a unit which somebody has masked shows as drift.")
@@ -122,14 +123,12 @@ func (*SystemdUnit) Check(ctx context.Context, req infer.CheckRequest) (infer.Ch
 // hasInstallSection tells whether systemd could enable the unit.
 func (a *SystemdUnitArgs) hasInstallSection() bool {
 	for _, text := range append(slices.Collect(maps.Values(a.DropIns)), a.Content) {
-		sections, err := unit.DeserializeSections(strings.NewReader(text))
+		assignments, err := unitfile.Parse(text)
 		if err != nil {
 			return true // a fault of its own
 		}
-		for _, s := range sections {
-			if s.Section == "Install" {
-				return true
-			}
+		if slices.ContainsFunc(assignments, func(a unitfile.Assignment) bool { return a.Section == "Install" }) {
+			return true
 		}
 	}
 	return false
@@ -160,12 +159,8 @@ func (c *checks) unitText(property, what, v string) {
 	if !c.known(property) {
 		return
 	}
-	sections, err := unit.DeserializeSections(strings.NewReader(v))
-	switch {
-	case err != nil:
+	if _, err := unitfile.Parse(v); err != nil {
 		c.fail(property, "%s isn't a unit file: %v", what, err)
-	case len(sections) == 0:
-		c.fail(property, "%s has no section such as [Service]", what)
 	}
 }
 

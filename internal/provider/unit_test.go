@@ -217,7 +217,7 @@ func TestUnitCheck(t *testing.T) {
 		"path in name":      {"name", str("../x.service"), "isn't a unit name"},
 		"template":          {"name", str("x@.service"), "is a template"},
 		"no unit file":      {"content", str("[Service\nExecStart=/x\n"), "content: content isn't a unit file"},
-		"empty":             {"content", str("hello"), "content has no section"},
+		"empty":             {"content", str("hello"), "stands before any section such as [Service]"},
 		"unknown state":     {"state", str("paused"), "state: must be running or stopped"},
 		"masked":            {"masked", boolean(true), "masked: must be false"},
 		"foreign drop-in":   {"dropIns", resource.NewProperty(resource.PropertyMap{"/etc/systemd/system/b.service.d/x.conf": str("[Service]\n")}), "must be a .conf file in"},

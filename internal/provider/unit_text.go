@@ -1,28 +1,11 @@
 package provider
 
-import "strings"
+import "github.com/llmhost/llmhost/internal/unitfile"
 
-// sameUnitText tells whether systemd reads two texts alike: whitespace at the end of a line
-// and empty lines at the end of the text have no meaning. Whitespace after a backslash does,
-// since it keeps the next line from being a continuation.
-func sameUnitText(a, b string) bool {
-	return a == b || canonicalUnitText(a) == canonicalUnitText(b)
-}
-
-func canonicalUnitText(s string) string {
-	lines := strings.Split(s, "\n")
-	for i, line := range lines {
-		if trimmed := strings.TrimRight(line, " \t\r"); !strings.HasSuffix(trimmed, `\`) {
-			lines[i] = trimmed
-		}
-	}
-	return strings.TrimRight(strings.Join(lines, "\n"), "\n")
-}
-
-// observedUnitText is the declared text where the host's means the same, so that a
-// normalization isn't drift.
+// observedUnitText is the declared text where the host's means the same to systemd, so that
+// another spelling isn't drift.
 func observedUnitText(declared, seen string) string {
-	if sameUnitText(declared, seen) {
+	if unitfile.Same(declared, seen) {
 		return declared
 	}
 	return seen

@@ -18,7 +18,7 @@ type SystemdUnit struct {
 
 	// Take over what exists on the host and isn't llmhost's, instead of refusing it. What was taken over stays on the host when the resource is deleted.
 	Adopt pulumi.BoolPtrOutput `pulumi:"adopt"`
-	// Text of the unit file. Whitespace at the ends of lines and of the text doesn't count as a difference.
+	// Text of the unit file. What systemd reads alike is no difference: another order of directives or another spelling of a value.
 	Content pulumi.StringOutput `pulumi:"content"`
 	// All drop-ins that may change the unit: text by path. Others are removed.
 	DropIns pulumi.StringMapOutput `pulumi:"dropIns"`
@@ -109,7 +109,7 @@ func (SystemdUnitState) ElementType() reflect.Type {
 type systemdUnitArgs struct {
 	// Take over what exists on the host and isn't llmhost's, instead of refusing it. What was taken over stays on the host when the resource is deleted.
 	Adopt *bool `pulumi:"adopt"`
-	// Text of the unit file. Whitespace at the ends of lines and of the text doesn't count as a difference.
+	// Text of the unit file. What systemd reads alike is no difference: another order of directives or another spelling of a value.
 	Content string `pulumi:"content"`
 	// All drop-ins that may change the unit: text by path. Others are removed.
 	DropIns map[string]string `pulumi:"dropIns"`
@@ -131,7 +131,7 @@ type systemdUnitArgs struct {
 type SystemdUnitArgs struct {
 	// Take over what exists on the host and isn't llmhost's, instead of refusing it. What was taken over stays on the host when the resource is deleted.
 	Adopt pulumi.BoolPtrInput
-	// Text of the unit file. Whitespace at the ends of lines and of the text doesn't count as a difference.
+	// Text of the unit file. What systemd reads alike is no difference: another order of directives or another spelling of a value.
 	Content pulumi.StringInput
 	// All drop-ins that may change the unit: text by path. Others are removed.
 	DropIns pulumi.StringMapInput
@@ -191,7 +191,7 @@ func (o SystemdUnitOutput) Adopt() pulumi.BoolPtrOutput {
 	return o.ApplyT(func(v *SystemdUnit) pulumi.BoolPtrOutput { return v.Adopt }).(pulumi.BoolPtrOutput)
 }
 
-// Text of the unit file. Whitespace at the ends of lines and of the text doesn't count as a difference.
+// Text of the unit file. What systemd reads alike is no difference: another order of directives or another spelling of a value.
 func (o SystemdUnitOutput) Content() pulumi.StringOutput {
 	return o.ApplyT(func(v *SystemdUnit) pulumi.StringOutput { return v.Content }).(pulumi.StringOutput)
 }
