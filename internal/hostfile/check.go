@@ -197,6 +197,7 @@ func (d *decoder) checkServers(h *Host) {
 		}
 		d.checkRuntime(h, s)
 		d.checkMemory(h, s)
+		d.checkSandbox(s)
 		if s.GPULayers > 0 && len(h.GPUs) == 0 {
 			d.errorAt(s.At("gpu_layers"), fmt.Sprintf("gpu_layers is %d on a host without a gpu block", s.GPULayers),
 				"Add a block such as gpu \"nvidia\" { … }, or set gpu_layers to 0.")

@@ -59,6 +59,7 @@ type Host struct {
 	ModelsPath string       // absolute and clean
 
 	VerifyEvery time.Duration // how often the host reads its models again; 0: never
+	MaxExposure float64       // the worst score of systemd-analyze security that a service may have; 0: any
 	Hub         string        // endpoint of the model hub, without a slash at its end
 
 	Engines []Engine
@@ -306,10 +307,43 @@ type Server struct {
 	User         string        // UID:GID or name that a container runs as; empty: llm-NAME
 	Exclusive    string        // name of a group of servers of which one runs at a time; empty: none
 	ReadyTimeout time.Duration // for a deployment to wait until the model answers
+	StopTimeout  time.Duration // for requests to end before it is stopped
+	Relaxed      []Relax       // where its sandbox is opened
+	Limits       *Limits       // nil: the profile's
+	Restart      *Restart      // nil: the profile's
 
 	Quantization         string  // vLLM's --quantization; empty: the model's own
 	AttentionBackend     string  // vLLM's attention backend; empty: vLLM's choice
 	GPUMemoryUtilization float64 // the part of the GPU's memory that vLLM takes, above 0 and at most 1; 0: vLLM's default, 0.9
+}
+
+// Relax opens the sandbox of a server in one place.
+type Relax struct {
+	Place
+
+	Directive string   // of the profile model-server
+	Values    []string // its assignments
+	Reason    string   // one line
+}
+
+// Limits are a server's limits. What is 0 is the profile's.
+type Limits struct {
+	Place
+
+	NOFILE       int // open files
+	NPROC        int // processes and threads of its user
+	Tasks        int // processes and threads of its unit
+	AddressSpace Bytes
+	Core         Bytes // size of a core dump
+}
+
+// Restart is how a server that has failed is started again. What is 0 is the profile's.
+type Restart struct {
+	Place
+
+	Delay    time.Duration // before each start
+	Burst    int           // so many starts within the interval; then it is left failed
+	Interval time.Duration
 }
 
 // UsesGPU tells whether the server gets a GPU. vLLM has no use without one.

@@ -127,6 +127,9 @@ var (
 	fraction       = number("a number", 1)
 
 	watts = quoted("a power", parseWatts)
+	exposureScore  = tenths("a number", 10)
+	directiveValue = oneOrSeveral("text, or a list of texts", quoted("text", parseAssignment))
+	reasonText     = quoted("text", parseReason)
 
 	companionName = named(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`, 50, "lower-case letters, digits and hyphens (not at the ends)")
 	companionKind = choice("companion kind", MMProj, LoRA, Draft)

@@ -55,6 +55,7 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 		Containers:  []Containers{{Runtime: RuntimeDocker, Install: true, NVIDIA: true}},
 		ModelsPath:  "/data/models",
 		VerifyEvery: 24 * time.Hour,
+		MaxExposure: 1.5,
 		Hub:         "https://hub.example.org",
 		Engines: []Engine{{
 			Name:       "cuda",
@@ -131,6 +132,12 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 			GPUs:         []int{1},
 			Exclusive:    "large",
 			ReadyTimeout: 10 * time.Minute,
+			StopTimeout:  2 * time.Minute,
+			Relaxed: []Relax{{
+				Directive: "SystemCallFilter", Values: []string{"@system-service", "~@privileged"}, Reason: "it pins its threads to the fast cores",
+			}},
+			Limits:  &Limits{NOFILE: 65536, NPROC: 512, Tasks: 600, AddressSpace: 64 << 30, Core: 1 << 30},
+			Restart: &Restart{Delay: 5 * time.Second, Burst: 3, Interval: 10 * time.Minute},
 		}, {
 			Name:                 "fast",
 			Engine:               "vllm-image",
@@ -143,6 +150,7 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 			Memory:               16 << 30,
 			User:                 "1000:1000",
 			ReadyTimeout:         5 * time.Minute,
+			StopTimeout:          30 * time.Second,
 			Quantization:         "fp8",
 			AttentionBackend:     "flashinfer",
 			GPUMemoryUtilization: 0.8,
@@ -247,7 +255,7 @@ func TestDefaults(t *testing.T) {
 	if got.Timezone != "UTC" || got.ModelsPath != "/srv/models" || got.Local == nil || got.SSH != nil || got.GPUs != nil {
 		t.Errorf("the host's defaults: %+v", got)
 	}
-	want := Server{Name: "chat", Engine: "llama.cpp", Runtime: "systemd", Model: "tiny", Listen: Listen{Unix: true}, Context: 4096, Parallel: 1, Memory: 1 << 30, ReadyTimeout: 5 * time.Minute}
+	want := Server{Name: "chat", Engine: "llama.cpp", Runtime: "systemd", Model: "tiny", Listen: Listen{Unix: true}, Context: 4096, Parallel: 1, Memory: 1 << 30, ReadyTimeout: 5 * time.Minute, StopTimeout: 30 * time.Second}
 	if diff := cmp.Diff(want, got.Servers[0], ignorePlaces, cmpopts.IgnoreFields(Listen{}, "Addr")); diff != "" {
 		t.Errorf("the server's defaults (-want +got):\n%s", diff)
 	}

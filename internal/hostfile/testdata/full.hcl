@@ -1,6 +1,7 @@
 # Every block and attribute, each with a value that isn't its default.
 host "full" {
-  timezone = "America/Chicago"
+  timezone     = "America/Chicago"
+  max_exposure = 1.5
 
   ssh {
     address     = "desktop.lan"
@@ -105,6 +106,26 @@ host "full" {
     gpus          = [1]
     exclusive     = "large"
     ready_timeout = "10m"
+    stop_timeout  = "2m"
+
+    relax "SystemCallFilter" {
+      value  = ["@system-service", "~@privileged"]
+      reason = "it pins its threads to the fast cores"
+    }
+
+    limits {
+      nofile        = 65536
+      nproc         = 512
+      tasks         = 600
+      address_space = "64GiB"
+      core          = "1GiB"
+    }
+
+    restart {
+      delay    = "5s"
+      burst    = 3
+      interval = "10m"
+    }
   }
 
   model "qwen3-8b" {
