@@ -126,7 +126,7 @@ var (
 	processors     = number("a number", 4096)
 	fraction       = number("a number", 1)
 
-	watts = quoted("a power", parseWatts)
+	watts          = quoted("a power", parseWatts)
 	exposureScore  = tenths("a number", 10)
 	directiveValue = oneOrSeveral("text, or a list of texts", quoted("text", parseAssignment))
 	reasonText     = quoted("text", parseReason)
