@@ -37,6 +37,8 @@ const usage = `llmhost-agent is started by llmhost, and by units on a host for o
         read models from beginning to end, but those that were found good within the duration
   llmhost-agent readable PATH...
         open files and all files of folders, as the user who runs it
+  llmhost-agent undo [--boot] FOLDER [ID]
+        undo a change that llmhost has not confirmed, or all of them
   llmhost-agent --version
 
 A RECORD is a file in ` + checkrecord.Folder + `. The exit status is 1 when something is
@@ -74,6 +76,7 @@ func run(args []string) error {
 	flags := flag.NewFlagSet(mode, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	var maxAge time.Duration
+	var boot bool
 	switch mode {
 	case "--version":
 		fmt.Println("llmhost-agent", version.Version)
@@ -83,6 +86,8 @@ func run(args []string) error {
 		return nil
 	case "verify":
 		flags.DurationVar(&maxAge, "max-age", 0, "")
+	case "undo":
+		flags.BoolVar(&boot, "boot", false, "")
 	case "check", "readable":
 	default:
 		return usageError(fmt.Sprintf("there is no %q", mode))
@@ -92,6 +97,12 @@ func run(args []string) error {
 	}
 	if flags.NArg() == 0 {
 		return usageError(mode + " needs to be told what")
+	}
+	if mode == "undo" {
+		if flags.NArg() > 2 {
+			return usageError("undo takes a folder and an id")
+		}
+		return agent.UndoUnconfirmed(ctx, flags.Arg(0), flags.Arg(1), boot)
 	}
 	w := watch.Watcher{
 		Digests: digest.Cache(filepath.Join(agent.DefaultStateDir, "digests")),

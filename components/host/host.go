@@ -248,6 +248,7 @@ func (c *InferenceHost) declareFiles(ctx *pulumi.Context, h *hostfile.Host) erro
 			Mode:    pulumi.String(f.Mode.String()),
 			Owner:   pulumi.String(f.Owner),
 			Group:   pulumi.String(f.Group),
+			Guard:   guardOf(&f),
 			Adopt:   pulumi.Bool(f.Adopt),
 		}, pulumi.Parent(c), c.after(f.Path, f.Owner, f.Group))
 		if err != nil {
@@ -274,6 +275,14 @@ func (c *InferenceHost) after(p, owner, group string) pulumi.ResourceOption {
 		needs = append(needs, a)
 	}
 	return pulumi.DependsOn(needs)
+}
+
+// guardOf is what the host file says; nil leaves it to the provider.
+func guardOf(f *hostfile.File) pulumi.BoolPtrInput {
+	if f.Guard == nil {
+		return nil
+	}
+	return pulumi.Bool(*f.Guard)
 }
 
 // fileContent is the text of a file, from the host file or from the local file that it names.

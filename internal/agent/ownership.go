@@ -29,6 +29,10 @@ func (s *Server) AcquireLease(ctx context.Context, req *agentpb.AcquireLeaseRequ
 	if err := s.use().lease.Acquire(ctx, req.GetSessionId(), req.GetHolder(), wait); err != nil {
 		return nil, err
 	}
+	// Whoever has made a change that still waits is gone, or the lease would be taken.
+	if err := s.guardOf(s.use()).UndoAll(ctx, "the run that has made it has ended"); err != nil {
+		return nil, err
+	}
 	return &agentpb.AcquireLeaseResponse{}, nil
 }
 

@@ -13,12 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/agent/confine"
 	"github.com/llmhost/llmhost/internal/agent/durable"
 	"github.com/llmhost/llmhost/internal/agent/fault"
 )
 
 // PutFile writes a file, or sets what differs.
-func (s *Server) PutFile(_ context.Context, req *agentpb.PutFileRequest) (*agentpb.ChangeResponse, error) {
+func (s *Server) PutFile(ctx context.Context, req *agentpb.PutFileRequest) (*agentpb.ChangeResponse, error) {
 	st, unlock, err := s.change(kindFile, req.GetClaim())
 	if err != nil {
 		return nil, err
@@ -29,6 +30,10 @@ func (s *Server) PutFile(_ context.Context, req *agentpb.PutFileRequest) (*agent
 		return nil, err
 	}
 	path := req.GetClaim().GetId()
+	if req.GetGuard() != nil {
+		put := effectPut{effect: confine.EffectOf(path), content: req.GetContent(), want: want, guard: req.GetGuard()}
+		return s.putEffect(ctx, st, req.GetClaim(), put)
+	}
 	return st.putPath(req.GetClaim(), durable.Regular, func(was *durable.Info) (bool, error) {
 		changed, err := putFile(path, was, req.GetContent(), want)
 		return changed, fault.OfPath("write", path, err)

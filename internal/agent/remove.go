@@ -10,6 +10,7 @@ import (
 
 	"github.com/llmhost/llmhost/internal/agent/account"
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/agent/confine"
 	"github.com/llmhost/llmhost/internal/agent/durable"
 	"github.com/llmhost/llmhost/internal/agent/fault"
 	"github.com/llmhost/llmhost/internal/agent/ledger"
@@ -21,6 +22,8 @@ type removal struct {
 	keptBecause string
 	// stillOurs keeps the ledger's entry: what was made is there, and only can't go yet.
 	stillOurs bool
+	// guarded is a removal that waits to be confirmed. The entry stays until then.
+	guarded *agentpb.Guarded
 }
 
 // Remove undoes what the claim's owner has put on the host.
@@ -36,6 +39,16 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 		kindProgram:   s.removeFile,
 		kindImage:     s.removeImage,
 	}[c.GetKind()]
+	if configurations[c.GetKind()] || c.GetKind() == kindFile && req.GetGuard() != nil {
+		effect := c.GetKind()
+		if effect == kindFile {
+			effect = confine.EffectOf(c.GetId())
+		}
+		ok = true
+		remove = func(ctx context.Context, st *state, e *ledger.Entry) (removal, error) {
+			return s.removeEffect(ctx, st, e, req.GetGuard(), effect)
+		}
+	}
 	if !ok {
 		return nil, fault.New(agentpb.Reason_INVALID, "nothing of the kind %q can be removed", c.GetKind())
 	}
@@ -58,6 +71,10 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 		}
 	} else if entry.Kind == kindModel {
 		st.digests().Forget(entry.ID) // nothing is kept of what isn't llmhost's any more
+	}
+	if done.guarded != nil {
+		s.removed.Store(true)
+		return &agentpb.RemoveResponse{Removed: done.removed, Guarded: done.guarded}, nil
 	}
 	if !done.stillOurs {
 		if err := st.ledger.Forget(entry); err != nil {

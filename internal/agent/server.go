@@ -14,9 +14,11 @@ import (
 	"github.com/llmhost/llmhost/internal/agent/account"
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/agent/archive"
+	"github.com/llmhost/llmhost/internal/agent/confine"
 	"github.com/llmhost/llmhost/internal/agent/container"
 	"github.com/llmhost/llmhost/internal/agent/digest"
 	"github.com/llmhost/llmhost/internal/agent/fault"
+	"github.com/llmhost/llmhost/internal/agent/guard"
 	"github.com/llmhost/llmhost/internal/agent/lease"
 	"github.com/llmhost/llmhost/internal/agent/ledger"
 	"github.com/llmhost/llmhost/internal/agent/local"
@@ -55,6 +57,9 @@ type Server struct {
 	systemd   manager
 	unitFiles systemd.Files
 	journal   func(ctx context.Context, unit string) []string
+	timer     guard.Timer
+	confine   *confine.Host
+	guardRoot string // where the unit for the next boot is written
 	locks     locks
 
 	mu    sync.Mutex
@@ -82,6 +87,7 @@ func NewServer(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
+	manager := &systemd.Manager{}
 	return &Server{
 		options:  o,
 		log:      o.Log,
@@ -91,9 +97,12 @@ func NewServer(o Options) *Server {
 
 		containers: container.System{Accounts: account.System},
 
-		systemd:   &systemd.Manager{},
+		systemd:   manager,
 		unitFiles: systemd.Files{Root: "/"},
 		journal:   systemd.Journal,
+		timer:     manager,
+		confine:   &confine.Host{Units: manager},
+		guardRoot: "/",
 
 		state: newState(o.StateDir),
 	}
@@ -150,13 +159,17 @@ var stateFiles = []struct {
 	{"metrics", regexp.MustCompile(`^(models\.prom|\.llmhost-[0-9a-f-]+)$`)},
 	{"engines", regexp.MustCompile(`^([A-Za-z]+-[0-9a-f]{32}\.json|\.llmhost-[0-9a-f-]+)$`)},
 	{"images", regexp.MustCompile(`^[A-Za-z]+-[0-9a-f]{32}\.part$`)},
+	{guardFolder, regexp.MustCompile(`^([0-9a-f]{32}\.(json|outcome)|llmhost-agent|\.llmhost-[0-9a-f-]+)$`)},
 	{"agent", regexp.MustCompile(`^[0-9a-f]{64}$`)},
 	{".", regexp.MustCompile(`^(verify-[0-9]+|lease|lease\.lock)$`)},
 }
 
 func newState(dir string) *state {
-	return &state{dir: dir, ledger: ledger.Open(filepath.Join(dir, "owned")), lease: lease.At(dir)}
+	return &state{dir: dir, ledger: ledger.Open(ledgerIn(dir)), lease: lease.At(dir)}
 }
+
+// ledgerIn is the ledger's folder in a state folder.
+func ledgerIn(dir string) string { return filepath.Join(dir, "owned") }
 
 func (st *state) digests() digest.Cache { return digest.Cache(filepath.Join(st.dir, "digests")) }
 

@@ -395,7 +395,8 @@ type File struct {
 	Mode    Mode
 	Owner   string
 	Group   string
-	Adopt   bool // take the file over when it's there already
+	Guard   *bool // undo the change unless it is confirmed; nil: by the path
+	Adopt   bool  // take the file over when it's there already
 }
 
 // Mode is a Unix permission mode with its set-user-ID, set-group-ID and sticky bits, at most 07777.

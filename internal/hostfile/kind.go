@@ -43,6 +43,17 @@ func located[V any](name string, parse func(in scope, s string) (V, error)) kind
 	}}
 }
 
+// optional is a kind whose value may be left to somebody else: nil then.
+func optional[V any](k kind[V]) kind[*V] {
+	return kind[*V]{name: k.name, decode: func(in scope, value cty.Value) (*V, error) {
+		v, err := k.decode(in, value)
+		if err != nil {
+			return nil, err
+		}
+		return &v, nil
+	}}
+}
+
 // measured is a quoted kind that people like to write as a bare number.
 func measured[V any](name string, parse func(s string) (V, error)) kind[V] {
 	k := quoted(name, parse)

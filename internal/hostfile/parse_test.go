@@ -157,7 +157,7 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 		}},
 		Directories: []Directory{{Path: "/srv/notes", Mode: 0o2770, Owner: "ops", Group: "users", Adopt: true}},
 		Files: []File{
-			{Path: "/etc/motd.d/llmhost", Content: "A host of ${USER}.\n", Mode: 0o644, Owner: "1000", Group: "users", Adopt: true},
+			{Path: "/etc/motd.d/llmhost", Content: "A host of ${USER}.\n", Mode: 0o644, Owner: "1000", Group: "users", Guard: new(true), Adopt: true},
 			{Path: "/srv/notes/a.txt", Source: testdata + "/a.txt", Mode: 0o600, Owner: "root", Group: "root"},
 		},
 	}

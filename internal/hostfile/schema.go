@@ -219,6 +219,8 @@ var schema = labelled("NAME", hostName, "the file's base name, which is also the
 					"User that it belongs to.", fallback(cty.StringVal("root"))),
 				attr("group", accountName, func(f *File) *string { return &f.Group },
 					"Group that it belongs to.", fallback(cty.StringVal("root"))),
+				attr("guard", optional(boolean), func(f *File) **bool { return &f.Guard },
+					"Whether the host undoes the change by itself unless llmhost can still connect ([safe-changes.md](safe-changes.md)).", otherwise("`true` for files of sshd, sudo, the firewall and the network")),
 				attr("adopt", boolean, func(f *File) *bool { return &f.Adopt },
 					adoptDoc, fallback(cty.False)),
 			)),

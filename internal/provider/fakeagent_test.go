@@ -206,6 +206,8 @@ type host struct {
 	lane   func(context.Context, io.ReadWriteCloser) error // of a real agent
 	mu     sync.Mutex
 	calls  []string // the agent's methods that were called
+
+	unreachable error // of new connections
 }
 
 // connectTo serves an agent in memory.
@@ -253,6 +255,13 @@ func (h *host) Lease(ctx context.Context) error {
 }
 
 func (h *host) Bulk(context.Context) (agentpb.AgentClient, io.Closer, error) {
+	return h.Agent(), io.NopCloser(nil), nil
+}
+
+func (h *host) Fresh(context.Context) (agentpb.AgentClient, io.Closer, error) {
+	if h.unreachable != nil {
+		return nil, nil, h.unreachable
+	}
 	return h.Agent(), io.NopCloser(nil), nil
 }
 

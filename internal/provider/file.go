@@ -32,6 +32,7 @@ type FileArgs struct {
 	Mode          string  `pulumi:"mode,optional"`
 	Owner         string  `pulumi:"owner,optional"`
 	Group         string  `pulumi:"group,optional"`
+	Guard         *bool   `pulumi:"guard,optional"`
 	Adopt         bool    `pulumi:"adopt,optional"`
 }
 
@@ -59,6 +60,7 @@ func (a *FileArgs) Annotate(an infer.Annotator) {
 	an.SetDefault(&a.Owner, "root")
 	an.Describe(&a.Group, "Name of the owning group.")
 	an.SetDefault(&a.Group, "root")
+	describeGuard(an, &a.Guard, "Without it a file of sshd, sudo, the firewall or the network is guarded, and others aren't. A guarded file is also checked and brought into force by its own tool.")
 	describeAdopt(an, &a.Adopt)
 }
 
@@ -119,6 +121,12 @@ func (*File) put(ctx context.Context, in FileArgs, generation *string) (Recorded
 	if err != nil {
 		return Recorded{}, err
 	}
+	guarded := isGuarded(in.Path, in.Guard)
+	release, err := oneAtATime(ctx, guarded)
+	if err != nil {
+		return Recorded{}, err
+	}
+	defer release()
 	h, err := connectToChange(ctx)
 	if err != nil {
 		return Recorded{}, err
@@ -129,8 +137,12 @@ func (*File) put(ctx context.Context, in FileArgs, generation *string) (Recorded
 	}
 	resp, err := h.Agent().PutFile(ctx, &agentpb.PutFileRequest{
 		Claim: c, Content: []byte(in.text()), Mode: mode, Owner: in.Owner, Group: in.Group,
+		Guard: guardOf(guarded),
 	})
 	if err != nil {
+		return Recorded{}, err
+	}
+	if err := confirm(ctx, h, resp.GetGuarded()); err != nil {
 		return Recorded{}, err
 	}
 	return recorded(resp.GetGeneration()), nil
@@ -163,7 +175,7 @@ func (*File) Read(ctx context.Context, req infer.ReadRequest[FileArgs, FileState
 
 // Delete removes the file, if this resource still owns it.
 func (*File) Delete(ctx context.Context, req infer.DeleteRequest[FileState]) (infer.DeleteResponse, error) {
-	return infer.DeleteResponse{}, remove(ctx, req.ID, req.State.Generation)
+	return infer.DeleteResponse{}, removeGuarded(ctx, req.ID, req.State.Generation, isGuarded(req.ID, req.State.Guard))
 }
 
 func (a *FileArgs) text() string {

@@ -20,6 +20,8 @@ type Host interface {
 	// Bulk opens an agent on a channel of its own, for data that would delay control
 	// messages. The caller closes it.
 	Bulk(ctx context.Context) (agentpb.AgentClient, io.Closer, error)
+	// Fresh makes a new connection to the host, from the beginning. The caller closes it.
+	Fresh(ctx context.Context) (agentpb.AgentClient, io.Closer, error)
 	// Lanes carry models.
 	transfer.Lanes
 	// Session names the lease's session in the headers of bulk calls.

@@ -18,6 +18,9 @@ type instance struct {
 	dial   Dialer
 	target atomic.Pointer[remote.Target]
 	slots  slots
+	// guarding holds one token: a host's guarded changes are made one after the other, so that the
+	// new connection which confirms one says nothing about another.
+	guarding chan struct{}
 }
 
 // operation is one call of the engine, as far as a resource needs to know it. infer hands
@@ -101,6 +104,16 @@ func ownGeneration(ctx context.Context, owned *agentpb.Owned) *string {
 // remove undoes what a resource has put on the host. What the agent keeps, and why, is a
 // warning and not an error: the resource has left the state either way.
 func remove(ctx context.Context, id string, generation *string) error {
+	return removeGuarded(ctx, id, generation, false)
+}
+
+// removeGuarded is remove for what the host may put back unless the removal is confirmed.
+func removeGuarded(ctx context.Context, id string, generation *string, guarded bool) error {
+	release, err := oneAtATime(ctx, guarded)
+	if err != nil {
+		return err
+	}
+	defer release()
 	h, err := connectToChange(ctx)
 	if err != nil {
 		return err
@@ -109,8 +122,11 @@ func remove(ctx context.Context, id string, generation *string) error {
 	if err != nil {
 		return err
 	}
-	resp, err := h.Agent().Remove(ctx, &agentpb.RemoveRequest{Claim: c})
+	resp, err := h.Agent().Remove(ctx, &agentpb.RemoveRequest{Claim: c, Guard: guardOf(guarded)})
 	if err != nil {
+		return err
+	}
+	if err := confirm(ctx, h, resp.GetGuarded()); err != nil {
 		return err
 	}
 	if why := resp.GetKeptBecause(); why != "" {

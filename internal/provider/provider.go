@@ -24,7 +24,7 @@ func WithDialer(d Dialer) Option {
 
 // New makes a provider: one for each host, in the plugin and in the embedded engine.
 func New(opts ...Option) provider.Provider {
-	i := &instance{dial: dialShared, slots: newSlots()}
+	i := &instance{dial: dialShared, slots: newSlots(), guarding: make(chan struct{}, 1)}
 	for _, o := range opts {
 		o(i)
 	}

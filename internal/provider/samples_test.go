@@ -55,8 +55,8 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 	case "Directory":
 		return attributes(resource.PropertyMap{"path": str("/srv/a")}, resource.PropertyMap{"path": str("/srv/b")})
 	case "File":
-		return attributes(resource.PropertyMap{"path": str("/etc/a"), "content": str("a")},
-			resource.PropertyMap{"path": str("/etc/b"), "content": str("b"), "secretContent": secret("s")})
+		return attributes(resource.PropertyMap{"path": str("/etc/a"), "content": str("a"), "guard": boolean(false)},
+			resource.PropertyMap{"path": str("/etc/b"), "content": str("b"), "secretContent": secret("s"), "guard": boolean(true)})
 	case "Model":
 		return attributes(resource.PropertyMap{
 			"path": str("/srv/a.gguf"), "sha256": str(digestA), "source": str("/models/a"), "folder": boolean(false),

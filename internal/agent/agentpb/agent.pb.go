@@ -61,6 +61,7 @@ const (
 	Reason_IN_USE             Reason = 18 // another push is bringing the same model; metadata "holder"
 	Reason_BAD_MODEL          Reason = 19 // the bytes are as pinned, and no model that may be used
 	Reason_FETCH_FAILED       Reason = 20 // the origin did not give the bytes; metadata "url"
+	Reason_REFUSED            Reason = 40 // a tool of the host refuses a configuration; nothing has changed
 )
 
 // Enum value maps for Reason.
@@ -87,6 +88,7 @@ var (
 		18: "IN_USE",
 		19: "BAD_MODEL",
 		20: "FETCH_FAILED",
+		40: "REFUSED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED": 0,
@@ -110,6 +112,7 @@ var (
 		"IN_USE":             18,
 		"BAD_MODEL":          19,
 		"FETCH_FAILED":       20,
+		"REFUSED":            40,
 	}
 )
 
@@ -981,6 +984,7 @@ type ChangeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
 	Changed       bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"` // false: the host already was as asked
+	Guarded       *Guarded               `protobuf:"bytes,3,opt,name=guarded,proto3" json:"guarded,omitempty"`  // the change waits to be confirmed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1029,6 +1033,525 @@ func (x *ChangeResponse) GetChanged() bool {
 	return false
 }
 
+func (x *ChangeResponse) GetGuarded() *Guarded {
+	if x != nil {
+		return x.Guarded
+	}
+	return nil
+}
+
+// Guard asks that a change is undone unless it is confirmed.
+type Guard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Seconds       uint32                 `protobuf:"varint,1,opt,name=seconds,proto3" json:"seconds,omitempty"` // until then; 0: a minute
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Guard) Reset() {
+	*x = Guard{}
+	mi := &file_agent_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Guard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Guard) ProtoMessage() {}
+
+func (x *Guard) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Guard.ProtoReflect.Descriptor instead.
+func (*Guard) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Guard) GetSeconds() uint32 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+// Guarded is a change that waits to be confirmed.
+type Guarded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Seconds       uint32                 `protobuf:"varint,2,opt,name=seconds,proto3" json:"seconds,omitempty"` // that are left
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Guarded) Reset() {
+	*x = Guarded{}
+	mi := &file_agent_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Guarded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Guarded) ProtoMessage() {}
+
+func (x *Guarded) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Guarded.ProtoReflect.Descriptor instead.
+func (*Guarded) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Guarded) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Guarded) GetSeconds() uint32 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+type ConfirmRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRequest) Reset() {
+	*x = ConfirmRequest{}
+	mi := &file_agent_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRequest) ProtoMessage() {}
+
+func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ConfirmRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type UndoRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"` // for people
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndoRequest) Reset() {
+	*x = UndoRequest{}
+	mi := &file_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndoRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndoRequest) ProtoMessage() {}
+
+func (x *UndoRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
+func (*UndoRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *UndoRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *UndoRequest) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type ObserveGuardRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveGuardRequest) Reset() {
+	*x = ObserveGuardRequest{}
+	mi := &file_agent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveGuardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveGuardRequest) ProtoMessage() {}
+
+func (x *ObserveGuardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveGuardRequest.ProtoReflect.Descriptor instead.
+func (*ObserveGuardRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ObserveGuardRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type GuardState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcome       string                 `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"` // pending, confirmed, undone, stuck (it could not be undone), unknown
+	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`         // why it was undone, or why it could not be
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GuardState) Reset() {
+	*x = GuardState{}
+	mi := &file_agent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GuardState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GuardState) ProtoMessage() {}
+
+func (x *GuardState) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GuardState.ProtoReflect.Descriptor instead.
+func (*GuardState) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *GuardState) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *GuardState) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type ObserveConfigurationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // of the claim: Firewall, SshdConfig, AppArmorProfile, AuditRules
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	Keys          []string               `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"` // of SshdConfig: the settings that are asked about
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveConfigurationRequest) Reset() {
+	*x = ObserveConfigurationRequest{}
+	mi := &file_agent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveConfigurationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveConfigurationRequest) ProtoMessage() {}
+
+func (x *ObserveConfigurationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveConfigurationRequest.ProtoReflect.Descriptor instead.
+func (*ObserveConfigurationRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ObserveConfigurationRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ObserveConfigurationRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ObserveConfigurationRequest) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type ConfigurationState struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Exists  bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"` // the file does
+	Content string                 `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	Loaded  bool                   `protobuf:"varint,3,opt,name=loaded,proto3" json:"loaded,omitempty"` // and it is in force
+	// How what is in force differs from the file, in words: rules that were added or removed by
+	// hand, a profile that isn't the file's.
+	Changes       []string          `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`
+	Mode          string            `protobuf:"bytes,5,opt,name=mode,proto3" json:"mode,omitempty"`                                                                                     // of AppArmorProfile: enforce, complain, or another that the kernel knows
+	Effective     map[string]string `protobuf:"bytes,6,rep,name=effective,proto3" json:"effective,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // of SshdConfig: the settings in force, by keyword in lower case
+	Owned         *Owned            `protobuf:"bytes,7,opt,name=owned,proto3" json:"owned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigurationState) Reset() {
+	*x = ConfigurationState{}
+	mi := &file_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigurationState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigurationState) ProtoMessage() {}
+
+func (x *ConfigurationState) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigurationState.ProtoReflect.Descriptor instead.
+func (*ConfigurationState) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ConfigurationState) GetExists() bool {
+	if x != nil {
+		return x.Exists
+	}
+	return false
+}
+
+func (x *ConfigurationState) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+func (x *ConfigurationState) GetLoaded() bool {
+	if x != nil {
+		return x.Loaded
+	}
+	return false
+}
+
+func (x *ConfigurationState) GetChanges() []string {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ConfigurationState) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *ConfigurationState) GetEffective() map[string]string {
+	if x != nil {
+		return x.Effective
+	}
+	return nil
+}
+
+func (x *ConfigurationState) GetOwned() *Owned {
+	if x != nil {
+		return x.Owned
+	}
+	return nil
+}
+
+type PutConfigurationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"` // id is the path
+	Content       string                 `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	Guard         *Guard                 `protobuf:"bytes,3,opt,name=guard,proto3" json:"guard,omitempty"`                                                                                   // none: not guarded
+	Effective     map[string]string      `protobuf:"bytes,4,rep,name=effective,proto3" json:"effective,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // of SshdConfig: what must be in force afterwards
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutConfigurationRequest) Reset() {
+	*x = PutConfigurationRequest{}
+	mi := &file_agent_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutConfigurationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutConfigurationRequest) ProtoMessage() {}
+
+func (x *PutConfigurationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutConfigurationRequest.ProtoReflect.Descriptor instead.
+func (*PutConfigurationRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PutConfigurationRequest) GetClaim() *Claim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+func (x *PutConfigurationRequest) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+func (x *PutConfigurationRequest) GetGuard() *Guard {
+	if x != nil {
+		return x.Guard
+	}
+	return nil
+}
+
+func (x *PutConfigurationRequest) GetEffective() map[string]string {
+	if x != nil {
+		return x.Effective
+	}
+	return nil
+}
+
 type ObservePathRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -1040,7 +1563,7 @@ type ObservePathRequest struct {
 
 func (x *ObservePathRequest) Reset() {
 	*x = ObservePathRequest{}
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1575,7 @@ func (x *ObservePathRequest) String() string {
 func (*ObservePathRequest) ProtoMessage() {}
 
 func (x *ObservePathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1588,7 @@ func (x *ObservePathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservePathRequest.ProtoReflect.Descriptor instead.
 func (*ObservePathRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ObservePathRequest) GetPath() string {
@@ -1107,7 +1630,7 @@ type PathState struct {
 
 func (x *PathState) Reset() {
 	*x = PathState{}
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1642,7 @@ func (x *PathState) String() string {
 func (*PathState) ProtoMessage() {}
 
 func (x *PathState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1655,7 @@ func (x *PathState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathState.ProtoReflect.Descriptor instead.
 func (*PathState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PathState) GetExists() bool {
@@ -1212,13 +1735,14 @@ type PutFileRequest struct {
 	Mode          uint32                 `protobuf:"varint,3,opt,name=mode,proto3" json:"mode,omitempty"`
 	Owner         string                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
 	Group         string                 `protobuf:"bytes,5,opt,name=group,proto3" json:"group,omitempty"`
+	Guard         *Guard                 `protobuf:"bytes,6,opt,name=guard,proto3" json:"guard,omitempty"` // none: not guarded
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PutFileRequest) Reset() {
 	*x = PutFileRequest{}
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1754,7 @@ func (x *PutFileRequest) String() string {
 func (*PutFileRequest) ProtoMessage() {}
 
 func (x *PutFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1767,7 @@ func (x *PutFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutFileRequest.ProtoReflect.Descriptor instead.
 func (*PutFileRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PutFileRequest) GetClaim() *Claim {
@@ -1281,6 +1805,13 @@ func (x *PutFileRequest) GetGroup() string {
 	return ""
 }
 
+func (x *PutFileRequest) GetGuard() *Guard {
+	if x != nil {
+		return x.Guard
+	}
+	return nil
+}
+
 type PutDirectoryRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`
@@ -1293,7 +1824,7 @@ type PutDirectoryRequest struct {
 
 func (x *PutDirectoryRequest) Reset() {
 	*x = PutDirectoryRequest{}
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +1836,7 @@ func (x *PutDirectoryRequest) String() string {
 func (*PutDirectoryRequest) ProtoMessage() {}
 
 func (x *PutDirectoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +1849,7 @@ func (x *PutDirectoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDirectoryRequest.ProtoReflect.Descriptor instead.
 func (*PutDirectoryRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PutDirectoryRequest) GetClaim() *Claim {
@@ -1358,7 +1889,7 @@ type ObserveUserRequest struct {
 
 func (x *ObserveUserRequest) Reset() {
 	*x = ObserveUserRequest{}
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +1901,7 @@ func (x *ObserveUserRequest) String() string {
 func (*ObserveUserRequest) ProtoMessage() {}
 
 func (x *ObserveUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +1914,7 @@ func (x *ObserveUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveUserRequest.ProtoReflect.Descriptor instead.
 func (*ObserveUserRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ObserveUserRequest) GetName() string {
@@ -1410,7 +1941,7 @@ type UserState struct {
 
 func (x *UserState) Reset() {
 	*x = UserState{}
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1953,7 @@ func (x *UserState) String() string {
 func (*UserState) ProtoMessage() {}
 
 func (x *UserState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1966,7 @@ func (x *UserState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserState.ProtoReflect.Descriptor instead.
 func (*UserState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *UserState) GetExists() bool {
@@ -1514,7 +2045,7 @@ type PutUserRequest struct {
 
 func (x *PutUserRequest) Reset() {
 	*x = PutUserRequest{}
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +2057,7 @@ func (x *PutUserRequest) String() string {
 func (*PutUserRequest) ProtoMessage() {}
 
 func (x *PutUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +2070,7 @@ func (x *PutUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutUserRequest.ProtoReflect.Descriptor instead.
 func (*PutUserRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutUserRequest) GetClaim() *Claim {
@@ -1587,7 +2118,7 @@ type ObserveUnitRequest struct {
 
 func (x *ObserveUnitRequest) Reset() {
 	*x = ObserveUnitRequest{}
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1599,7 +2130,7 @@ func (x *ObserveUnitRequest) String() string {
 func (*ObserveUnitRequest) ProtoMessage() {}
 
 func (x *ObserveUnitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1612,7 +2143,7 @@ func (x *ObserveUnitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveUnitRequest.ProtoReflect.Descriptor instead.
 func (*ObserveUnitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ObserveUnitRequest) GetName() string {
@@ -1656,7 +2187,7 @@ type UnitState struct {
 
 func (x *UnitState) Reset() {
 	*x = UnitState{}
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +2199,7 @@ func (x *UnitState) String() string {
 func (*UnitState) ProtoMessage() {}
 
 func (x *UnitState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +2212,7 @@ func (x *UnitState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnitState.ProtoReflect.Descriptor instead.
 func (*UnitState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *UnitState) GetExists() bool {
@@ -1820,7 +2351,7 @@ type PutUnitRequest struct {
 
 func (x *PutUnitRequest) Reset() {
 	*x = PutUnitRequest{}
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +2363,7 @@ func (x *PutUnitRequest) String() string {
 func (*PutUnitRequest) ProtoMessage() {}
 
 func (x *PutUnitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1845,7 +2376,7 @@ func (x *PutUnitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutUnitRequest.ProtoReflect.Descriptor instead.
 func (*PutUnitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PutUnitRequest) GetClaim() *Claim {
@@ -1908,7 +2439,7 @@ type PutUnitResponse struct {
 
 func (x *PutUnitResponse) Reset() {
 	*x = PutUnitResponse{}
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2451,7 @@ func (x *PutUnitResponse) String() string {
 func (*PutUnitResponse) ProtoMessage() {}
 
 func (x *PutUnitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2464,7 @@ func (x *PutUnitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutUnitResponse.ProtoReflect.Descriptor instead.
 func (*PutUnitResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutUnitResponse) GetGeneration() uint64 {
@@ -1969,7 +2500,7 @@ type Readiness struct {
 
 func (x *Readiness) Reset() {
 	*x = Readiness{}
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2512,7 @@ func (x *Readiness) String() string {
 func (*Readiness) ProtoMessage() {}
 
 func (x *Readiness) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2525,7 @@ func (x *Readiness) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Readiness.ProtoReflect.Descriptor instead.
 func (*Readiness) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Readiness) GetAddress() string {
@@ -2028,7 +2559,7 @@ type AwaitReadyRequest struct {
 
 func (x *AwaitReadyRequest) Reset() {
 	*x = AwaitReadyRequest{}
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2040,7 +2571,7 @@ func (x *AwaitReadyRequest) String() string {
 func (*AwaitReadyRequest) ProtoMessage() {}
 
 func (x *AwaitReadyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2053,7 +2584,7 @@ func (x *AwaitReadyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitReadyRequest.ProtoReflect.Descriptor instead.
 func (*AwaitReadyRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AwaitReadyRequest) GetUnit() string {
@@ -2082,7 +2613,7 @@ type ReadyEvent struct {
 
 func (x *ReadyEvent) Reset() {
 	*x = ReadyEvent{}
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2094,7 +2625,7 @@ func (x *ReadyEvent) String() string {
 func (*ReadyEvent) ProtoMessage() {}
 
 func (x *ReadyEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2107,7 +2638,7 @@ func (x *ReadyEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadyEvent.ProtoReflect.Descriptor instead.
 func (*ReadyEvent) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReadyEvent) GetProgress() string {
@@ -2161,7 +2692,7 @@ type ModelHeader struct {
 
 func (x *ModelHeader) Reset() {
 	*x = ModelHeader{}
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2173,7 +2704,7 @@ func (x *ModelHeader) String() string {
 func (*ModelHeader) ProtoMessage() {}
 
 func (x *ModelHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2186,7 +2717,7 @@ func (x *ModelHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelHeader.ProtoReflect.Descriptor instead.
 func (*ModelHeader) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ModelHeader) GetClaim() *Claim {
@@ -2285,7 +2816,7 @@ type ModelFile struct {
 
 func (x *ModelFile) Reset() {
 	*x = ModelFile{}
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2297,7 +2828,7 @@ func (x *ModelFile) String() string {
 func (*ModelFile) ProtoMessage() {}
 
 func (x *ModelFile) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2310,7 +2841,7 @@ func (x *ModelFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelFile.ProtoReflect.Descriptor instead.
 func (*ModelFile) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ModelFile) GetName() string {
@@ -2345,7 +2876,7 @@ type ObserveModelRequest struct {
 
 func (x *ObserveModelRequest) Reset() {
 	*x = ObserveModelRequest{}
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2357,7 +2888,7 @@ func (x *ObserveModelRequest) String() string {
 func (*ObserveModelRequest) ProtoMessage() {}
 
 func (x *ObserveModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2370,7 +2901,7 @@ func (x *ObserveModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveModelRequest.ProtoReflect.Descriptor instead.
 func (*ObserveModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ObserveModelRequest) GetPath() string {
@@ -2420,7 +2951,7 @@ type ModelState struct {
 
 func (x *ModelState) Reset() {
 	*x = ModelState{}
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2963,7 @@ func (x *ModelState) String() string {
 func (*ModelState) ProtoMessage() {}
 
 func (x *ModelState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2976,7 @@ func (x *ModelState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelState.ProtoReflect.Descriptor instead.
 func (*ModelState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ModelState) GetExists() bool {
@@ -2555,7 +3086,7 @@ type SetModelRequest struct {
 
 func (x *SetModelRequest) Reset() {
 	*x = SetModelRequest{}
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +3098,7 @@ func (x *SetModelRequest) String() string {
 func (*SetModelRequest) ProtoMessage() {}
 
 func (x *SetModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +3111,7 @@ func (x *SetModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModelRequest.ProtoReflect.Descriptor instead.
 func (*SetModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SetModelRequest) GetHeader() *ModelHeader {
@@ -2600,7 +3131,7 @@ type FetchModelRequest struct {
 
 func (x *FetchModelRequest) Reset() {
 	*x = FetchModelRequest{}
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2612,7 +3143,7 @@ func (x *FetchModelRequest) String() string {
 func (*FetchModelRequest) ProtoMessage() {}
 
 func (x *FetchModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2625,7 +3156,7 @@ func (x *FetchModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchModelRequest.ProtoReflect.Descriptor instead.
 func (*FetchModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *FetchModelRequest) GetHeader() *ModelHeader {
@@ -2656,7 +3187,7 @@ type ModelOrigin struct {
 
 func (x *ModelOrigin) Reset() {
 	*x = ModelOrigin{}
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2668,7 +3199,7 @@ func (x *ModelOrigin) String() string {
 func (*ModelOrigin) ProtoMessage() {}
 
 func (x *ModelOrigin) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2681,7 +3212,7 @@ func (x *ModelOrigin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelOrigin.ProtoReflect.Descriptor instead.
 func (*ModelOrigin) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ModelOrigin) GetWhere() isModelOrigin_Where {
@@ -2742,7 +3273,7 @@ type VerifyModelRequest struct {
 
 func (x *VerifyModelRequest) Reset() {
 	*x = VerifyModelRequest{}
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2754,7 +3285,7 @@ func (x *VerifyModelRequest) String() string {
 func (*VerifyModelRequest) ProtoMessage() {}
 
 func (x *VerifyModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2767,7 +3298,7 @@ func (x *VerifyModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyModelRequest.ProtoReflect.Descriptor instead.
 func (*VerifyModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *VerifyModelRequest) GetPath() string {
@@ -2798,7 +3329,7 @@ type ModelEvent struct {
 
 func (x *ModelEvent) Reset() {
 	*x = ModelEvent{}
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2810,7 +3341,7 @@ func (x *ModelEvent) String() string {
 func (*ModelEvent) ProtoMessage() {}
 
 func (x *ModelEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2823,7 +3354,7 @@ func (x *ModelEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelEvent.ProtoReflect.Descriptor instead.
 func (*ModelEvent) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ModelEvent) GetDoneBytes() uint64 {
@@ -2880,7 +3411,7 @@ type ReadModelRequest struct {
 
 func (x *ReadModelRequest) Reset() {
 	*x = ReadModelRequest{}
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2892,7 +3423,7 @@ func (x *ReadModelRequest) String() string {
 func (*ReadModelRequest) ProtoMessage() {}
 
 func (x *ReadModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2905,7 +3436,7 @@ func (x *ReadModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadModelRequest.ProtoReflect.Descriptor instead.
 func (*ReadModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ReadModelRequest) GetPath() string {
@@ -2945,7 +3476,7 @@ type ReadModelResponse struct {
 
 func (x *ReadModelResponse) Reset() {
 	*x = ReadModelResponse{}
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2957,7 +3488,7 @@ func (x *ReadModelResponse) String() string {
 func (*ReadModelResponse) ProtoMessage() {}
 
 func (x *ReadModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2970,7 +3501,7 @@ func (x *ReadModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadModelResponse.ProtoReflect.Descriptor instead.
 func (*ReadModelResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ReadModelResponse) GetData() []byte {
@@ -2989,7 +3520,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3001,7 +3532,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3014,7 +3545,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{39}
+	return file_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListModelsRequest) GetFolders() []string {
@@ -3041,7 +3572,7 @@ type ListedModel struct {
 
 func (x *ListedModel) Reset() {
 	*x = ListedModel{}
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3053,7 +3584,7 @@ func (x *ListedModel) String() string {
 func (*ListedModel) ProtoMessage() {}
 
 func (x *ListedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3066,7 +3597,7 @@ func (x *ListedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListedModel.ProtoReflect.Descriptor instead.
 func (*ListedModel) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{40}
+	return file_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListedModel) GetPath() string {
@@ -3141,7 +3672,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3153,7 +3684,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3166,7 +3697,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{41}
+	return file_agent_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListModelsResponse) GetModels() []*ListedModel {
@@ -3188,7 +3719,7 @@ type CollectModelsRequest struct {
 
 func (x *CollectModelsRequest) Reset() {
 	*x = CollectModelsRequest{}
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3200,7 +3731,7 @@ func (x *CollectModelsRequest) String() string {
 func (*CollectModelsRequest) ProtoMessage() {}
 
 func (x *CollectModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3213,7 +3744,7 @@ func (x *CollectModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectModelsRequest.ProtoReflect.Descriptor instead.
 func (*CollectModelsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{42}
+	return file_agent_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CollectModelsRequest) GetPaths() []string {
@@ -3255,7 +3786,7 @@ type CollectedModel struct {
 
 func (x *CollectedModel) Reset() {
 	*x = CollectedModel{}
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3267,7 +3798,7 @@ func (x *CollectedModel) String() string {
 func (*CollectedModel) ProtoMessage() {}
 
 func (x *CollectedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3280,7 +3811,7 @@ func (x *CollectedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectedModel.ProtoReflect.Descriptor instead.
 func (*CollectedModel) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{43}
+	return file_agent_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CollectedModel) GetPath() string {
@@ -3313,7 +3844,7 @@ type CollectModelsResponse struct {
 
 func (x *CollectModelsResponse) Reset() {
 	*x = CollectModelsResponse{}
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3325,7 +3856,7 @@ func (x *CollectModelsResponse) String() string {
 func (*CollectModelsResponse) ProtoMessage() {}
 
 func (x *CollectModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3338,7 +3869,7 @@ func (x *CollectModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectModelsResponse.ProtoReflect.Descriptor instead.
 func (*CollectModelsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{44}
+	return file_agent_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CollectModelsResponse) GetModels() []*CollectedModel {
@@ -3357,7 +3888,7 @@ type PutProgramRequest struct {
 
 func (x *PutProgramRequest) Reset() {
 	*x = PutProgramRequest{}
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3369,7 +3900,7 @@ func (x *PutProgramRequest) String() string {
 func (*PutProgramRequest) ProtoMessage() {}
 
 func (x *PutProgramRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3382,7 +3913,7 @@ func (x *PutProgramRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutProgramRequest.ProtoReflect.Descriptor instead.
 func (*PutProgramRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{45}
+	return file_agent_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PutProgramRequest) GetClaim() *Claim {
@@ -3401,7 +3932,7 @@ type ObserveProgramRequest struct {
 
 func (x *ObserveProgramRequest) Reset() {
 	*x = ObserveProgramRequest{}
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3413,7 +3944,7 @@ func (x *ObserveProgramRequest) String() string {
 func (*ObserveProgramRequest) ProtoMessage() {}
 
 func (x *ObserveProgramRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3426,7 +3957,7 @@ func (x *ObserveProgramRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveProgramRequest.ProtoReflect.Descriptor instead.
 func (*ObserveProgramRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{46}
+	return file_agent_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ObserveProgramRequest) GetPath() string {
@@ -3451,7 +3982,7 @@ type ProgramState struct {
 
 func (x *ProgramState) Reset() {
 	*x = ProgramState{}
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3463,7 +3994,7 @@ func (x *ProgramState) String() string {
 func (*ProgramState) ProtoMessage() {}
 
 func (x *ProgramState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3476,7 +4007,7 @@ func (x *ProgramState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgramState.ProtoReflect.Descriptor instead.
 func (*ProgramState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{47}
+	return file_agent_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ProgramState) GetExists() bool {
@@ -3541,7 +4072,7 @@ type PutEngineRequest struct {
 
 func (x *PutEngineRequest) Reset() {
 	*x = PutEngineRequest{}
-	mi := &file_agent_proto_msgTypes[48]
+	mi := &file_agent_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3553,7 +4084,7 @@ func (x *PutEngineRequest) String() string {
 func (*PutEngineRequest) ProtoMessage() {}
 
 func (x *PutEngineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[48]
+	mi := &file_agent_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3566,7 +4097,7 @@ func (x *PutEngineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEngineRequest.ProtoReflect.Descriptor instead.
 func (*PutEngineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{48}
+	return file_agent_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PutEngineRequest) GetPart() isPutEngineRequest_Part {
@@ -3623,7 +4154,7 @@ type EngineHeader struct {
 
 func (x *EngineHeader) Reset() {
 	*x = EngineHeader{}
-	mi := &file_agent_proto_msgTypes[49]
+	mi := &file_agent_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3635,7 +4166,7 @@ func (x *EngineHeader) String() string {
 func (*EngineHeader) ProtoMessage() {}
 
 func (x *EngineHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[49]
+	mi := &file_agent_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3648,7 +4179,7 @@ func (x *EngineHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineHeader.ProtoReflect.Descriptor instead.
 func (*EngineHeader) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{49}
+	return file_agent_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *EngineHeader) GetClaim() *Claim {
@@ -3695,7 +4226,7 @@ type ObserveEngineRequest struct {
 
 func (x *ObserveEngineRequest) Reset() {
 	*x = ObserveEngineRequest{}
-	mi := &file_agent_proto_msgTypes[50]
+	mi := &file_agent_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3707,7 +4238,7 @@ func (x *ObserveEngineRequest) String() string {
 func (*ObserveEngineRequest) ProtoMessage() {}
 
 func (x *ObserveEngineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[50]
+	mi := &file_agent_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3720,7 +4251,7 @@ func (x *ObserveEngineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveEngineRequest.ProtoReflect.Descriptor instead.
 func (*ObserveEngineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{50}
+	return file_agent_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ObserveEngineRequest) GetPath() string {
@@ -3743,7 +4274,7 @@ type EngineState struct {
 
 func (x *EngineState) Reset() {
 	*x = EngineState{}
-	mi := &file_agent_proto_msgTypes[51]
+	mi := &file_agent_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3755,7 +4286,7 @@ func (x *EngineState) String() string {
 func (*EngineState) ProtoMessage() {}
 
 func (x *EngineState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[51]
+	mi := &file_agent_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3768,7 +4299,7 @@ func (x *EngineState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineState.ProtoReflect.Descriptor instead.
 func (*EngineState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{51}
+	return file_agent_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *EngineState) GetExists() bool {
@@ -3819,7 +4350,7 @@ type LoadImageRequest struct {
 
 func (x *LoadImageRequest) Reset() {
 	*x = LoadImageRequest{}
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3831,7 +4362,7 @@ func (x *LoadImageRequest) String() string {
 func (*LoadImageRequest) ProtoMessage() {}
 
 func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3844,7 +4375,7 @@ func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadImageRequest.ProtoReflect.Descriptor instead.
 func (*LoadImageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{52}
+	return file_agent_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *LoadImageRequest) GetPart() isLoadImageRequest_Part {
@@ -3902,7 +4433,7 @@ type ImageHeader struct {
 
 func (x *ImageHeader) Reset() {
 	*x = ImageHeader{}
-	mi := &file_agent_proto_msgTypes[53]
+	mi := &file_agent_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3914,7 +4445,7 @@ func (x *ImageHeader) String() string {
 func (*ImageHeader) ProtoMessage() {}
 
 func (x *ImageHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[53]
+	mi := &file_agent_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3927,7 +4458,7 @@ func (x *ImageHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageHeader.ProtoReflect.Descriptor instead.
 func (*ImageHeader) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{53}
+	return file_agent_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ImageHeader) GetClaim() *Claim {
@@ -3967,7 +4498,7 @@ type PullImageRequest struct {
 
 func (x *PullImageRequest) Reset() {
 	*x = PullImageRequest{}
-	mi := &file_agent_proto_msgTypes[54]
+	mi := &file_agent_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3979,7 +4510,7 @@ func (x *PullImageRequest) String() string {
 func (*PullImageRequest) ProtoMessage() {}
 
 func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[54]
+	mi := &file_agent_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3992,7 +4523,7 @@ func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullImageRequest.ProtoReflect.Descriptor instead.
 func (*PullImageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{54}
+	return file_agent_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PullImageRequest) GetClaim() *Claim {
@@ -4012,7 +4543,7 @@ type PullImageEvent struct {
 
 func (x *PullImageEvent) Reset() {
 	*x = PullImageEvent{}
-	mi := &file_agent_proto_msgTypes[55]
+	mi := &file_agent_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4024,7 +4555,7 @@ func (x *PullImageEvent) String() string {
 func (*PullImageEvent) ProtoMessage() {}
 
 func (x *PullImageEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[55]
+	mi := &file_agent_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4037,7 +4568,7 @@ func (x *PullImageEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullImageEvent.ProtoReflect.Descriptor instead.
 func (*PullImageEvent) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{55}
+	return file_agent_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *PullImageEvent) GetProgress() string {
@@ -4063,7 +4594,7 @@ type ObserveImageRequest struct {
 
 func (x *ObserveImageRequest) Reset() {
 	*x = ObserveImageRequest{}
-	mi := &file_agent_proto_msgTypes[56]
+	mi := &file_agent_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4075,7 +4606,7 @@ func (x *ObserveImageRequest) String() string {
 func (*ObserveImageRequest) ProtoMessage() {}
 
 func (x *ObserveImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[56]
+	mi := &file_agent_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4088,7 +4619,7 @@ func (x *ObserveImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveImageRequest.ProtoReflect.Descriptor instead.
 func (*ObserveImageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{56}
+	return file_agent_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ObserveImageRequest) GetId() string {
@@ -4111,7 +4642,7 @@ type ImageState struct {
 
 func (x *ImageState) Reset() {
 	*x = ImageState{}
-	mi := &file_agent_proto_msgTypes[57]
+	mi := &file_agent_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4123,7 +4654,7 @@ func (x *ImageState) String() string {
 func (*ImageState) ProtoMessage() {}
 
 func (x *ImageState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[57]
+	mi := &file_agent_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4136,7 +4667,7 @@ func (x *ImageState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageState.ProtoReflect.Descriptor instead.
 func (*ImageState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{57}
+	return file_agent_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ImageState) GetExists() bool {
@@ -4184,7 +4715,7 @@ type ExamineRequest struct {
 
 func (x *ExamineRequest) Reset() {
 	*x = ExamineRequest{}
-	mi := &file_agent_proto_msgTypes[58]
+	mi := &file_agent_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4196,7 +4727,7 @@ func (x *ExamineRequest) String() string {
 func (*ExamineRequest) ProtoMessage() {}
 
 func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[58]
+	mi := &file_agent_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4209,7 +4740,7 @@ func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamineRequest.ProtoReflect.Descriptor instead.
 func (*ExamineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{58}
+	return file_agent_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ExamineRequest) GetFolders() []string {
@@ -4229,7 +4760,7 @@ type ExamineResponse struct {
 
 func (x *ExamineResponse) Reset() {
 	*x = ExamineResponse{}
-	mi := &file_agent_proto_msgTypes[59]
+	mi := &file_agent_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4241,7 +4772,7 @@ func (x *ExamineResponse) String() string {
 func (*ExamineResponse) ProtoMessage() {}
 
 func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[59]
+	mi := &file_agent_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4254,7 +4785,7 @@ func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamineResponse.ProtoReflect.Descriptor instead.
 func (*ExamineResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{59}
+	return file_agent_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ExamineResponse) GetEvidence() []*Evidence {
@@ -4284,7 +4815,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_agent_proto_msgTypes[60]
+	mi := &file_agent_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4296,7 +4827,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[60]
+	mi := &file_agent_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4309,7 +4840,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{60}
+	return file_agent_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Evidence) GetSource() string {
@@ -4357,7 +4888,7 @@ type FolderEvidence struct {
 
 func (x *FolderEvidence) Reset() {
 	*x = FolderEvidence{}
-	mi := &file_agent_proto_msgTypes[61]
+	mi := &file_agent_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4369,7 +4900,7 @@ func (x *FolderEvidence) String() string {
 func (*FolderEvidence) ProtoMessage() {}
 
 func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[61]
+	mi := &file_agent_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4382,7 +4913,7 @@ func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FolderEvidence.ProtoReflect.Descriptor instead.
 func (*FolderEvidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{61}
+	return file_agent_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *FolderEvidence) GetPath() string {
@@ -4452,7 +4983,7 @@ type SwitchUnitRequest struct {
 
 func (x *SwitchUnitRequest) Reset() {
 	*x = SwitchUnitRequest{}
-	mi := &file_agent_proto_msgTypes[62]
+	mi := &file_agent_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4464,7 +4995,7 @@ func (x *SwitchUnitRequest) String() string {
 func (*SwitchUnitRequest) ProtoMessage() {}
 
 func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[62]
+	mi := &file_agent_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4477,7 +5008,7 @@ func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchUnitRequest.ProtoReflect.Descriptor instead.
 func (*SwitchUnitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{62}
+	return file_agent_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *SwitchUnitRequest) GetUnit() string {
@@ -4504,13 +5035,14 @@ func (x *SwitchUnitRequest) GetReadiness() *Readiness {
 type RemoveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`
+	Guard         *Guard                 `protobuf:"bytes,2,opt,name=guard,proto3" json:"guard,omitempty"` // of files and configurations; none: not guarded
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_agent_proto_msgTypes[63]
+	mi := &file_agent_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4522,7 +5054,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[63]
+	mi := &file_agent_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4535,7 +5067,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{63}
+	return file_agent_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *RemoveRequest) GetClaim() *Claim {
@@ -4545,17 +5077,25 @@ func (x *RemoveRequest) GetClaim() *Claim {
 	return nil
 }
 
+func (x *RemoveRequest) GetGuard() *Guard {
+	if x != nil {
+		return x.Guard
+	}
+	return nil
+}
+
 type RemoveResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Removed       bool                   `protobuf:"varint,1,opt,name=removed,proto3" json:"removed,omitempty"`
 	KeptBecause   string                 `protobuf:"bytes,2,opt,name=kept_because,json=keptBecause,proto3" json:"kept_because,omitempty"`
+	Guarded       *Guarded               `protobuf:"bytes,3,opt,name=guarded,proto3" json:"guarded,omitempty"` // the removal waits to be confirmed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_agent_proto_msgTypes[64]
+	mi := &file_agent_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4567,7 +5107,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[64]
+	mi := &file_agent_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4580,7 +5120,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{64}
+	return file_agent_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *RemoveResponse) GetRemoved() bool {
@@ -4597,6 +5137,13 @@ func (x *RemoveResponse) GetKeptBecause() string {
 	return ""
 }
 
+func (x *RemoveResponse) GetGuarded() *Guarded {
+	if x != nil {
+		return x.Guarded
+	}
+	return nil
+}
+
 type DialData struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // in the first message only
@@ -4607,7 +5154,7 @@ type DialData struct {
 
 func (x *DialData) Reset() {
 	*x = DialData{}
-	mi := &file_agent_proto_msgTypes[65]
+	mi := &file_agent_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4619,7 +5166,7 @@ func (x *DialData) String() string {
 func (*DialData) ProtoMessage() {}
 
 func (x *DialData) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[65]
+	mi := &file_agent_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4632,7 +5179,7 @@ func (x *DialData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialData.ProtoReflect.Descriptor instead.
 func (*DialData) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{65}
+	return file_agent_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *DialData) GetAddress() string {
@@ -4721,12 +5268,52 @@ const file_agent_proto_rawDesc = "" +
 	"\x10ListOwnedRequest\x12\x14\n" +
 	"\x05stack\x18\x01 \x01(\tR\x05stack\"B\n" +
 	"\x11ListOwnedResponse\x12-\n" +
-	"\x05owned\x18\x01 \x03(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"J\n" +
+	"\x05owned\x18\x01 \x03(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"\x7f\n" +
 	"\x0eChangeResponse\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12\x18\n" +
-	"\achanged\x18\x02 \x01(\bR\achanged\"]\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x123\n" +
+	"\aguarded\x18\x03 \x01(\v2\x19.llmhost.agent.v1.GuardedR\aguarded\"!\n" +
+	"\x05Guard\x12\x18\n" +
+	"\aseconds\x18\x01 \x01(\rR\aseconds\"3\n" +
+	"\aGuarded\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aseconds\x18\x02 \x01(\rR\aseconds\" \n" +
+	"\x0eConfirmRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"/\n" +
+	"\vUndoRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"%\n" +
+	"\x13ObserveGuardRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"8\n" +
+	"\n" +
+	"GuardState\x12\x18\n" +
+	"\aoutcome\x18\x01 \x01(\tR\aoutcome\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"Y\n" +
+	"\x1bObserveConfigurationRequest\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
+	"\x04keys\x18\x03 \x03(\tR\x04keys\"\xcc\x02\n" +
+	"\x12ConfigurationState\x12\x16\n" +
+	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\x12\x16\n" +
+	"\x06loaded\x18\x03 \x01(\bR\x06loaded\x12\x18\n" +
+	"\achanges\x18\x04 \x03(\tR\achanges\x12\x12\n" +
+	"\x04mode\x18\x05 \x01(\tR\x04mode\x12Q\n" +
+	"\teffective\x18\x06 \x03(\v23.llmhost.agent.v1.ConfigurationState.EffectiveEntryR\teffective\x12-\n" +
+	"\x05owned\x18\a \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\x1a<\n" +
+	"\x0eEffectiveEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa7\x02\n" +
+	"\x17PutConfigurationRequest\x12-\n" +
+	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\x12-\n" +
+	"\x05guard\x18\x03 \x01(\v2\x17.llmhost.agent.v1.GuardR\x05guard\x12V\n" +
+	"\teffective\x18\x04 \x03(\v28.llmhost.agent.v1.PutConfigurationRequest.EffectiveEntryR\teffective\x1a<\n" +
+	"\x0eEffectiveEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"]\n" +
 	"\x12ObservePathRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1f\n" +
 	"\vmax_content\x18\x02 \x01(\x04R\n" +
@@ -4743,13 +5330,14 @@ const file_agent_proto_rawDesc = "" +
 	"\acontent\x18\b \x01(\fR\acontent\x12+\n" +
 	"\x11content_truncated\x18\t \x01(\bR\x10contentTruncated\x12-\n" +
 	"\x05owned\x18\n" +
-	" \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"\x99\x01\n" +
+	" \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"\xc8\x01\n" +
 	"\x0ePutFileRequest\x12-\n" +
 	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\fR\acontent\x12\x12\n" +
 	"\x04mode\x18\x03 \x01(\rR\x04mode\x12\x14\n" +
 	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x14\n" +
-	"\x05group\x18\x05 \x01(\tR\x05group\"\x84\x01\n" +
+	"\x05group\x18\x05 \x01(\tR\x05group\x12-\n" +
+	"\x05guard\x18\x06 \x01(\v2\x17.llmhost.agent.v1.GuardR\x05guard\"\x84\x01\n" +
 	"\x13PutDirectoryRequest\x12-\n" +
 	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x12\n" +
 	"\x04mode\x18\x02 \x01(\rR\x04mode\x12\x14\n" +
@@ -5008,15 +5596,17 @@ const file_agent_proto_rawDesc = "" +
 	"\x11SwitchUnitRequest\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\tR\x04unit\x12\x16\n" +
 	"\x06others\x18\x02 \x03(\tR\x06others\x129\n" +
-	"\treadiness\x18\x03 \x01(\v2\x1b.llmhost.agent.v1.ReadinessR\treadiness\">\n" +
+	"\treadiness\x18\x03 \x01(\v2\x1b.llmhost.agent.v1.ReadinessR\treadiness\"m\n" +
 	"\rRemoveRequest\x12-\n" +
-	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\"M\n" +
+	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12-\n" +
+	"\x05guard\x18\x02 \x01(\v2\x17.llmhost.agent.v1.GuardR\x05guard\"\x82\x01\n" +
 	"\x0eRemoveResponse\x12\x18\n" +
 	"\aremoved\x18\x01 \x01(\bR\aremoved\x12!\n" +
-	"\fkept_because\x18\x02 \x01(\tR\vkeptBecause\"8\n" +
+	"\fkept_because\x18\x02 \x01(\tR\vkeptBecause\x123\n" +
+	"\aguarded\x18\x03 \x01(\v2\x19.llmhost.agent.v1.GuardedR\aguarded\"8\n" +
 	"\bDialData\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data*\xde\x02\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data*\xeb\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tNOT_OWNED\x10\x01\x12\x0f\n" +
@@ -5044,7 +5634,8 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x06IN_USE\x10\x12\x12\r\n" +
 	"\tBAD_MODEL\x10\x13\x12\x10\n" +
-	"\fFETCH_FAILED\x10\x142\x96\x14\n" +
+	"\fFETCH_FAILED\x10\x14\x12\v\n" +
+	"\aREFUSED\x10(2\xc9\x17\n" +
 	"\x05Agent\x12H\n" +
 	"\x05Hello\x12\x1e.llmhost.agent.v1.HelloRequest\x1a\x1f.llmhost.agent.v1.HelloResponse\x12E\n" +
 	"\x04Ping\x12\x1d.llmhost.agent.v1.PingRequest\x1a\x1e.llmhost.agent.v1.PingResponse\x12H\n" +
@@ -5079,7 +5670,12 @@ const file_agent_proto_rawDesc = "" +
 	"\fObserveImage\x12%.llmhost.agent.v1.ObserveImageRequest\x1a\x1c.llmhost.agent.v1.ImageState\x12N\n" +
 	"\aExamine\x12 .llmhost.agent.v1.ExamineRequest\x1a!.llmhost.agent.v1.ExamineResponse\x12Q\n" +
 	"\n" +
-	"SwitchUnit\x12#.llmhost.agent.v1.SwitchUnitRequest\x1a\x1c.llmhost.agent.v1.ReadyEvent0\x01\x12K\n" +
+	"SwitchUnit\x12#.llmhost.agent.v1.SwitchUnitRequest\x1a\x1c.llmhost.agent.v1.ReadyEvent0\x01\x12k\n" +
+	"\x14ObserveConfiguration\x12-.llmhost.agent.v1.ObserveConfigurationRequest\x1a$.llmhost.agent.v1.ConfigurationState\x12_\n" +
+	"\x10PutConfiguration\x12).llmhost.agent.v1.PutConfigurationRequest\x1a .llmhost.agent.v1.ChangeResponse\x12I\n" +
+	"\aConfirm\x12 .llmhost.agent.v1.ConfirmRequest\x1a\x1c.llmhost.agent.v1.GuardState\x12C\n" +
+	"\x04Undo\x12\x1d.llmhost.agent.v1.UndoRequest\x1a\x1c.llmhost.agent.v1.GuardState\x12S\n" +
+	"\fObserveGuard\x12%.llmhost.agent.v1.ObserveGuardRequest\x1a\x1c.llmhost.agent.v1.GuardState\x12K\n" +
 	"\x06Remove\x12\x1f.llmhost.agent.v1.RemoveRequest\x1a .llmhost.agent.v1.RemoveResponse\x12B\n" +
 	"\x04Dial\x12\x1a.llmhost.agent.v1.DialData\x1a\x1a.llmhost.agent.v1.DialData(\x010\x01B3Z1github.com/llmhost/llmhost/internal/agent/agentpbb\x06proto3"
 
@@ -5096,186 +5692,216 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 79)
 var file_agent_proto_goTypes = []any{
-	(Reason)(0),                   // 0: llmhost.agent.v1.Reason
-	(*HelloRequest)(nil),          // 1: llmhost.agent.v1.HelloRequest
-	(*HelloResponse)(nil),         // 2: llmhost.agent.v1.HelloResponse
-	(*PingRequest)(nil),           // 3: llmhost.agent.v1.PingRequest
-	(*PingResponse)(nil),          // 4: llmhost.agent.v1.PingResponse
-	(*FactsRequest)(nil),          // 5: llmhost.agent.v1.FactsRequest
-	(*FactsResponse)(nil),         // 6: llmhost.agent.v1.FactsResponse
-	(*GPU)(nil),                   // 7: llmhost.agent.v1.GPU
-	(*AcquireLeaseRequest)(nil),   // 8: llmhost.agent.v1.AcquireLeaseRequest
-	(*AcquireLeaseResponse)(nil),  // 9: llmhost.agent.v1.AcquireLeaseResponse
-	(*Claim)(nil),                 // 10: llmhost.agent.v1.Claim
-	(*Owned)(nil),                 // 11: llmhost.agent.v1.Owned
-	(*ListOwnedRequest)(nil),      // 12: llmhost.agent.v1.ListOwnedRequest
-	(*ListOwnedResponse)(nil),     // 13: llmhost.agent.v1.ListOwnedResponse
-	(*ChangeResponse)(nil),        // 14: llmhost.agent.v1.ChangeResponse
-	(*ObservePathRequest)(nil),    // 15: llmhost.agent.v1.ObservePathRequest
-	(*PathState)(nil),             // 16: llmhost.agent.v1.PathState
-	(*PutFileRequest)(nil),        // 17: llmhost.agent.v1.PutFileRequest
-	(*PutDirectoryRequest)(nil),   // 18: llmhost.agent.v1.PutDirectoryRequest
-	(*ObserveUserRequest)(nil),    // 19: llmhost.agent.v1.ObserveUserRequest
-	(*UserState)(nil),             // 20: llmhost.agent.v1.UserState
-	(*PutUserRequest)(nil),        // 21: llmhost.agent.v1.PutUserRequest
-	(*ObserveUnitRequest)(nil),    // 22: llmhost.agent.v1.ObserveUnitRequest
-	(*UnitState)(nil),             // 23: llmhost.agent.v1.UnitState
-	(*PutUnitRequest)(nil),        // 24: llmhost.agent.v1.PutUnitRequest
-	(*PutUnitResponse)(nil),       // 25: llmhost.agent.v1.PutUnitResponse
-	(*Readiness)(nil),             // 26: llmhost.agent.v1.Readiness
-	(*AwaitReadyRequest)(nil),     // 27: llmhost.agent.v1.AwaitReadyRequest
-	(*ReadyEvent)(nil),            // 28: llmhost.agent.v1.ReadyEvent
-	(*ModelHeader)(nil),           // 29: llmhost.agent.v1.ModelHeader
-	(*ModelFile)(nil),             // 30: llmhost.agent.v1.ModelFile
-	(*ObserveModelRequest)(nil),   // 31: llmhost.agent.v1.ObserveModelRequest
-	(*ModelState)(nil),            // 32: llmhost.agent.v1.ModelState
-	(*SetModelRequest)(nil),       // 33: llmhost.agent.v1.SetModelRequest
-	(*FetchModelRequest)(nil),     // 34: llmhost.agent.v1.FetchModelRequest
-	(*ModelOrigin)(nil),           // 35: llmhost.agent.v1.ModelOrigin
-	(*VerifyModelRequest)(nil),    // 36: llmhost.agent.v1.VerifyModelRequest
-	(*ModelEvent)(nil),            // 37: llmhost.agent.v1.ModelEvent
-	(*ReadModelRequest)(nil),      // 38: llmhost.agent.v1.ReadModelRequest
-	(*ReadModelResponse)(nil),     // 39: llmhost.agent.v1.ReadModelResponse
-	(*ListModelsRequest)(nil),     // 40: llmhost.agent.v1.ListModelsRequest
-	(*ListedModel)(nil),           // 41: llmhost.agent.v1.ListedModel
-	(*ListModelsResponse)(nil),    // 42: llmhost.agent.v1.ListModelsResponse
-	(*CollectModelsRequest)(nil),  // 43: llmhost.agent.v1.CollectModelsRequest
-	(*CollectedModel)(nil),        // 44: llmhost.agent.v1.CollectedModel
-	(*CollectModelsResponse)(nil), // 45: llmhost.agent.v1.CollectModelsResponse
-	(*PutProgramRequest)(nil),     // 46: llmhost.agent.v1.PutProgramRequest
-	(*ObserveProgramRequest)(nil), // 47: llmhost.agent.v1.ObserveProgramRequest
-	(*ProgramState)(nil),          // 48: llmhost.agent.v1.ProgramState
-	(*PutEngineRequest)(nil),      // 49: llmhost.agent.v1.PutEngineRequest
-	(*EngineHeader)(nil),          // 50: llmhost.agent.v1.EngineHeader
-	(*ObserveEngineRequest)(nil),  // 51: llmhost.agent.v1.ObserveEngineRequest
-	(*EngineState)(nil),           // 52: llmhost.agent.v1.EngineState
-	(*LoadImageRequest)(nil),      // 53: llmhost.agent.v1.LoadImageRequest
-	(*ImageHeader)(nil),           // 54: llmhost.agent.v1.ImageHeader
-	(*PullImageRequest)(nil),      // 55: llmhost.agent.v1.PullImageRequest
-	(*PullImageEvent)(nil),        // 56: llmhost.agent.v1.PullImageEvent
-	(*ObserveImageRequest)(nil),   // 57: llmhost.agent.v1.ObserveImageRequest
-	(*ImageState)(nil),            // 58: llmhost.agent.v1.ImageState
-	(*ExamineRequest)(nil),        // 59: llmhost.agent.v1.ExamineRequest
-	(*ExamineResponse)(nil),       // 60: llmhost.agent.v1.ExamineResponse
-	(*Evidence)(nil),              // 61: llmhost.agent.v1.Evidence
-	(*FolderEvidence)(nil),        // 62: llmhost.agent.v1.FolderEvidence
-	(*SwitchUnitRequest)(nil),     // 63: llmhost.agent.v1.SwitchUnitRequest
-	(*RemoveRequest)(nil),         // 64: llmhost.agent.v1.RemoveRequest
-	(*RemoveResponse)(nil),        // 65: llmhost.agent.v1.RemoveResponse
-	(*DialData)(nil),              // 66: llmhost.agent.v1.DialData
-	nil,                           // 67: llmhost.agent.v1.UnitState.DropInsEntry
-	nil,                           // 68: llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	(Reason)(0),                         // 0: llmhost.agent.v1.Reason
+	(*HelloRequest)(nil),                // 1: llmhost.agent.v1.HelloRequest
+	(*HelloResponse)(nil),               // 2: llmhost.agent.v1.HelloResponse
+	(*PingRequest)(nil),                 // 3: llmhost.agent.v1.PingRequest
+	(*PingResponse)(nil),                // 4: llmhost.agent.v1.PingResponse
+	(*FactsRequest)(nil),                // 5: llmhost.agent.v1.FactsRequest
+	(*FactsResponse)(nil),               // 6: llmhost.agent.v1.FactsResponse
+	(*GPU)(nil),                         // 7: llmhost.agent.v1.GPU
+	(*AcquireLeaseRequest)(nil),         // 8: llmhost.agent.v1.AcquireLeaseRequest
+	(*AcquireLeaseResponse)(nil),        // 9: llmhost.agent.v1.AcquireLeaseResponse
+	(*Claim)(nil),                       // 10: llmhost.agent.v1.Claim
+	(*Owned)(nil),                       // 11: llmhost.agent.v1.Owned
+	(*ListOwnedRequest)(nil),            // 12: llmhost.agent.v1.ListOwnedRequest
+	(*ListOwnedResponse)(nil),           // 13: llmhost.agent.v1.ListOwnedResponse
+	(*ChangeResponse)(nil),              // 14: llmhost.agent.v1.ChangeResponse
+	(*Guard)(nil),                       // 15: llmhost.agent.v1.Guard
+	(*Guarded)(nil),                     // 16: llmhost.agent.v1.Guarded
+	(*ConfirmRequest)(nil),              // 17: llmhost.agent.v1.ConfirmRequest
+	(*UndoRequest)(nil),                 // 18: llmhost.agent.v1.UndoRequest
+	(*ObserveGuardRequest)(nil),         // 19: llmhost.agent.v1.ObserveGuardRequest
+	(*GuardState)(nil),                  // 20: llmhost.agent.v1.GuardState
+	(*ObserveConfigurationRequest)(nil), // 21: llmhost.agent.v1.ObserveConfigurationRequest
+	(*ConfigurationState)(nil),          // 22: llmhost.agent.v1.ConfigurationState
+	(*PutConfigurationRequest)(nil),     // 23: llmhost.agent.v1.PutConfigurationRequest
+	(*ObservePathRequest)(nil),          // 24: llmhost.agent.v1.ObservePathRequest
+	(*PathState)(nil),                   // 25: llmhost.agent.v1.PathState
+	(*PutFileRequest)(nil),              // 26: llmhost.agent.v1.PutFileRequest
+	(*PutDirectoryRequest)(nil),         // 27: llmhost.agent.v1.PutDirectoryRequest
+	(*ObserveUserRequest)(nil),          // 28: llmhost.agent.v1.ObserveUserRequest
+	(*UserState)(nil),                   // 29: llmhost.agent.v1.UserState
+	(*PutUserRequest)(nil),              // 30: llmhost.agent.v1.PutUserRequest
+	(*ObserveUnitRequest)(nil),          // 31: llmhost.agent.v1.ObserveUnitRequest
+	(*UnitState)(nil),                   // 32: llmhost.agent.v1.UnitState
+	(*PutUnitRequest)(nil),              // 33: llmhost.agent.v1.PutUnitRequest
+	(*PutUnitResponse)(nil),             // 34: llmhost.agent.v1.PutUnitResponse
+	(*Readiness)(nil),                   // 35: llmhost.agent.v1.Readiness
+	(*AwaitReadyRequest)(nil),           // 36: llmhost.agent.v1.AwaitReadyRequest
+	(*ReadyEvent)(nil),                  // 37: llmhost.agent.v1.ReadyEvent
+	(*ModelHeader)(nil),                 // 38: llmhost.agent.v1.ModelHeader
+	(*ModelFile)(nil),                   // 39: llmhost.agent.v1.ModelFile
+	(*ObserveModelRequest)(nil),         // 40: llmhost.agent.v1.ObserveModelRequest
+	(*ModelState)(nil),                  // 41: llmhost.agent.v1.ModelState
+	(*SetModelRequest)(nil),             // 42: llmhost.agent.v1.SetModelRequest
+	(*FetchModelRequest)(nil),           // 43: llmhost.agent.v1.FetchModelRequest
+	(*ModelOrigin)(nil),                 // 44: llmhost.agent.v1.ModelOrigin
+	(*VerifyModelRequest)(nil),          // 45: llmhost.agent.v1.VerifyModelRequest
+	(*ModelEvent)(nil),                  // 46: llmhost.agent.v1.ModelEvent
+	(*ReadModelRequest)(nil),            // 47: llmhost.agent.v1.ReadModelRequest
+	(*ReadModelResponse)(nil),           // 48: llmhost.agent.v1.ReadModelResponse
+	(*ListModelsRequest)(nil),           // 49: llmhost.agent.v1.ListModelsRequest
+	(*ListedModel)(nil),                 // 50: llmhost.agent.v1.ListedModel
+	(*ListModelsResponse)(nil),          // 51: llmhost.agent.v1.ListModelsResponse
+	(*CollectModelsRequest)(nil),        // 52: llmhost.agent.v1.CollectModelsRequest
+	(*CollectedModel)(nil),              // 53: llmhost.agent.v1.CollectedModel
+	(*CollectModelsResponse)(nil),       // 54: llmhost.agent.v1.CollectModelsResponse
+	(*PutProgramRequest)(nil),           // 55: llmhost.agent.v1.PutProgramRequest
+	(*ObserveProgramRequest)(nil),       // 56: llmhost.agent.v1.ObserveProgramRequest
+	(*ProgramState)(nil),                // 57: llmhost.agent.v1.ProgramState
+	(*PutEngineRequest)(nil),            // 58: llmhost.agent.v1.PutEngineRequest
+	(*EngineHeader)(nil),                // 59: llmhost.agent.v1.EngineHeader
+	(*ObserveEngineRequest)(nil),        // 60: llmhost.agent.v1.ObserveEngineRequest
+	(*EngineState)(nil),                 // 61: llmhost.agent.v1.EngineState
+	(*LoadImageRequest)(nil),            // 62: llmhost.agent.v1.LoadImageRequest
+	(*ImageHeader)(nil),                 // 63: llmhost.agent.v1.ImageHeader
+	(*PullImageRequest)(nil),            // 64: llmhost.agent.v1.PullImageRequest
+	(*PullImageEvent)(nil),              // 65: llmhost.agent.v1.PullImageEvent
+	(*ObserveImageRequest)(nil),         // 66: llmhost.agent.v1.ObserveImageRequest
+	(*ImageState)(nil),                  // 67: llmhost.agent.v1.ImageState
+	(*ExamineRequest)(nil),              // 68: llmhost.agent.v1.ExamineRequest
+	(*ExamineResponse)(nil),             // 69: llmhost.agent.v1.ExamineResponse
+	(*Evidence)(nil),                    // 70: llmhost.agent.v1.Evidence
+	(*FolderEvidence)(nil),              // 71: llmhost.agent.v1.FolderEvidence
+	(*SwitchUnitRequest)(nil),           // 72: llmhost.agent.v1.SwitchUnitRequest
+	(*RemoveRequest)(nil),               // 73: llmhost.agent.v1.RemoveRequest
+	(*RemoveResponse)(nil),              // 74: llmhost.agent.v1.RemoveResponse
+	(*DialData)(nil),                    // 75: llmhost.agent.v1.DialData
+	nil,                                 // 76: llmhost.agent.v1.ConfigurationState.EffectiveEntry
+	nil,                                 // 77: llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
+	nil,                                 // 78: llmhost.agent.v1.UnitState.DropInsEntry
+	nil,                                 // 79: llmhost.agent.v1.PutUnitRequest.DropInsEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	7,  // 0: llmhost.agent.v1.FactsResponse.gpus:type_name -> llmhost.agent.v1.GPU
 	11, // 1: llmhost.agent.v1.ListOwnedResponse.owned:type_name -> llmhost.agent.v1.Owned
-	11, // 2: llmhost.agent.v1.PathState.owned:type_name -> llmhost.agent.v1.Owned
-	10, // 3: llmhost.agent.v1.PutFileRequest.claim:type_name -> llmhost.agent.v1.Claim
-	10, // 4: llmhost.agent.v1.PutDirectoryRequest.claim:type_name -> llmhost.agent.v1.Claim
-	11, // 5: llmhost.agent.v1.UserState.owned:type_name -> llmhost.agent.v1.Owned
-	10, // 6: llmhost.agent.v1.PutUserRequest.claim:type_name -> llmhost.agent.v1.Claim
-	26, // 7: llmhost.agent.v1.ObserveUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	67, // 8: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
-	11, // 9: llmhost.agent.v1.UnitState.owned:type_name -> llmhost.agent.v1.Owned
-	10, // 10: llmhost.agent.v1.PutUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
-	68, // 11: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
-	23, // 12: llmhost.agent.v1.PutUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
-	26, // 13: llmhost.agent.v1.AwaitReadyRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	10, // 14: llmhost.agent.v1.ModelHeader.claim:type_name -> llmhost.agent.v1.Claim
-	30, // 15: llmhost.agent.v1.ModelHeader.files:type_name -> llmhost.agent.v1.ModelFile
-	11, // 16: llmhost.agent.v1.ModelState.owned:type_name -> llmhost.agent.v1.Owned
-	30, // 17: llmhost.agent.v1.ModelState.files:type_name -> llmhost.agent.v1.ModelFile
-	29, // 18: llmhost.agent.v1.SetModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
-	29, // 19: llmhost.agent.v1.FetchModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
-	35, // 20: llmhost.agent.v1.FetchModelRequest.from:type_name -> llmhost.agent.v1.ModelOrigin
-	14, // 21: llmhost.agent.v1.ModelEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
-	32, // 22: llmhost.agent.v1.ModelEvent.state:type_name -> llmhost.agent.v1.ModelState
-	32, // 23: llmhost.agent.v1.ListedModel.state:type_name -> llmhost.agent.v1.ModelState
-	41, // 24: llmhost.agent.v1.ListModelsResponse.models:type_name -> llmhost.agent.v1.ListedModel
-	44, // 25: llmhost.agent.v1.CollectModelsResponse.models:type_name -> llmhost.agent.v1.CollectedModel
-	10, // 26: llmhost.agent.v1.PutProgramRequest.claim:type_name -> llmhost.agent.v1.Claim
-	11, // 27: llmhost.agent.v1.ProgramState.owned:type_name -> llmhost.agent.v1.Owned
-	50, // 28: llmhost.agent.v1.PutEngineRequest.header:type_name -> llmhost.agent.v1.EngineHeader
-	10, // 29: llmhost.agent.v1.EngineHeader.claim:type_name -> llmhost.agent.v1.Claim
-	11, // 30: llmhost.agent.v1.EngineState.owned:type_name -> llmhost.agent.v1.Owned
-	54, // 31: llmhost.agent.v1.LoadImageRequest.header:type_name -> llmhost.agent.v1.ImageHeader
-	10, // 32: llmhost.agent.v1.ImageHeader.claim:type_name -> llmhost.agent.v1.Claim
-	10, // 33: llmhost.agent.v1.PullImageRequest.claim:type_name -> llmhost.agent.v1.Claim
-	14, // 34: llmhost.agent.v1.PullImageEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
-	11, // 35: llmhost.agent.v1.ImageState.owned:type_name -> llmhost.agent.v1.Owned
-	61, // 36: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
-	62, // 37: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
-	26, // 38: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	10, // 39: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
-	1,  // 40: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
-	3,  // 41: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
-	5,  // 42: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
-	8,  // 43: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
-	12, // 44: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
-	15, // 45: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
-	17, // 46: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
-	18, // 47: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
-	19, // 48: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
-	21, // 49: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
-	22, // 50: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
-	24, // 51: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
-	27, // 52: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
-	31, // 53: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
-	33, // 54: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
-	34, // 55: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
-	36, // 56: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
-	38, // 57: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
-	40, // 58: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
-	43, // 59: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
-	46, // 60: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
-	47, // 61: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
-	49, // 62: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
-	51, // 63: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
-	53, // 64: llmhost.agent.v1.Agent.LoadImage:input_type -> llmhost.agent.v1.LoadImageRequest
-	55, // 65: llmhost.agent.v1.Agent.PullImage:input_type -> llmhost.agent.v1.PullImageRequest
-	57, // 66: llmhost.agent.v1.Agent.ObserveImage:input_type -> llmhost.agent.v1.ObserveImageRequest
-	59, // 67: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
-	63, // 68: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
-	64, // 69: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
-	66, // 70: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
-	2,  // 71: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
-	4,  // 72: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
-	6,  // 73: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
-	9,  // 74: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
-	13, // 75: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
-	16, // 76: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
-	14, // 77: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
-	14, // 78: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
-	20, // 79: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
-	14, // 80: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
-	23, // 81: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
-	25, // 82: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
-	28, // 83: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
-	32, // 84: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
-	37, // 85: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
-	37, // 86: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
-	37, // 87: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
-	39, // 88: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
-	42, // 89: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
-	45, // 90: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
-	14, // 91: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
-	48, // 92: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
-	14, // 93: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
-	52, // 94: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
-	14, // 95: llmhost.agent.v1.Agent.LoadImage:output_type -> llmhost.agent.v1.ChangeResponse
-	56, // 96: llmhost.agent.v1.Agent.PullImage:output_type -> llmhost.agent.v1.PullImageEvent
-	58, // 97: llmhost.agent.v1.Agent.ObserveImage:output_type -> llmhost.agent.v1.ImageState
-	60, // 98: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
-	28, // 99: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
-	65, // 100: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
-	66, // 101: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
-	71, // [71:102] is the sub-list for method output_type
-	40, // [40:71] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	16, // 2: llmhost.agent.v1.ChangeResponse.guarded:type_name -> llmhost.agent.v1.Guarded
+	76, // 3: llmhost.agent.v1.ConfigurationState.effective:type_name -> llmhost.agent.v1.ConfigurationState.EffectiveEntry
+	11, // 4: llmhost.agent.v1.ConfigurationState.owned:type_name -> llmhost.agent.v1.Owned
+	10, // 5: llmhost.agent.v1.PutConfigurationRequest.claim:type_name -> llmhost.agent.v1.Claim
+	15, // 6: llmhost.agent.v1.PutConfigurationRequest.guard:type_name -> llmhost.agent.v1.Guard
+	77, // 7: llmhost.agent.v1.PutConfigurationRequest.effective:type_name -> llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
+	11, // 8: llmhost.agent.v1.PathState.owned:type_name -> llmhost.agent.v1.Owned
+	10, // 9: llmhost.agent.v1.PutFileRequest.claim:type_name -> llmhost.agent.v1.Claim
+	15, // 10: llmhost.agent.v1.PutFileRequest.guard:type_name -> llmhost.agent.v1.Guard
+	10, // 11: llmhost.agent.v1.PutDirectoryRequest.claim:type_name -> llmhost.agent.v1.Claim
+	11, // 12: llmhost.agent.v1.UserState.owned:type_name -> llmhost.agent.v1.Owned
+	10, // 13: llmhost.agent.v1.PutUserRequest.claim:type_name -> llmhost.agent.v1.Claim
+	35, // 14: llmhost.agent.v1.ObserveUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	78, // 15: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
+	11, // 16: llmhost.agent.v1.UnitState.owned:type_name -> llmhost.agent.v1.Owned
+	10, // 17: llmhost.agent.v1.PutUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
+	79, // 18: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	32, // 19: llmhost.agent.v1.PutUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
+	35, // 20: llmhost.agent.v1.AwaitReadyRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	10, // 21: llmhost.agent.v1.ModelHeader.claim:type_name -> llmhost.agent.v1.Claim
+	39, // 22: llmhost.agent.v1.ModelHeader.files:type_name -> llmhost.agent.v1.ModelFile
+	11, // 23: llmhost.agent.v1.ModelState.owned:type_name -> llmhost.agent.v1.Owned
+	39, // 24: llmhost.agent.v1.ModelState.files:type_name -> llmhost.agent.v1.ModelFile
+	38, // 25: llmhost.agent.v1.SetModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
+	38, // 26: llmhost.agent.v1.FetchModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
+	44, // 27: llmhost.agent.v1.FetchModelRequest.from:type_name -> llmhost.agent.v1.ModelOrigin
+	14, // 28: llmhost.agent.v1.ModelEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
+	41, // 29: llmhost.agent.v1.ModelEvent.state:type_name -> llmhost.agent.v1.ModelState
+	41, // 30: llmhost.agent.v1.ListedModel.state:type_name -> llmhost.agent.v1.ModelState
+	50, // 31: llmhost.agent.v1.ListModelsResponse.models:type_name -> llmhost.agent.v1.ListedModel
+	53, // 32: llmhost.agent.v1.CollectModelsResponse.models:type_name -> llmhost.agent.v1.CollectedModel
+	10, // 33: llmhost.agent.v1.PutProgramRequest.claim:type_name -> llmhost.agent.v1.Claim
+	11, // 34: llmhost.agent.v1.ProgramState.owned:type_name -> llmhost.agent.v1.Owned
+	59, // 35: llmhost.agent.v1.PutEngineRequest.header:type_name -> llmhost.agent.v1.EngineHeader
+	10, // 36: llmhost.agent.v1.EngineHeader.claim:type_name -> llmhost.agent.v1.Claim
+	11, // 37: llmhost.agent.v1.EngineState.owned:type_name -> llmhost.agent.v1.Owned
+	63, // 38: llmhost.agent.v1.LoadImageRequest.header:type_name -> llmhost.agent.v1.ImageHeader
+	10, // 39: llmhost.agent.v1.ImageHeader.claim:type_name -> llmhost.agent.v1.Claim
+	10, // 40: llmhost.agent.v1.PullImageRequest.claim:type_name -> llmhost.agent.v1.Claim
+	14, // 41: llmhost.agent.v1.PullImageEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
+	11, // 42: llmhost.agent.v1.ImageState.owned:type_name -> llmhost.agent.v1.Owned
+	70, // 43: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
+	71, // 44: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
+	35, // 45: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	10, // 46: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
+	15, // 47: llmhost.agent.v1.RemoveRequest.guard:type_name -> llmhost.agent.v1.Guard
+	16, // 48: llmhost.agent.v1.RemoveResponse.guarded:type_name -> llmhost.agent.v1.Guarded
+	1,  // 49: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
+	3,  // 50: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
+	5,  // 51: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
+	8,  // 52: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
+	12, // 53: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
+	24, // 54: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
+	26, // 55: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
+	27, // 56: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
+	28, // 57: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
+	30, // 58: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
+	31, // 59: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
+	33, // 60: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
+	36, // 61: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
+	40, // 62: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
+	42, // 63: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
+	43, // 64: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
+	45, // 65: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
+	47, // 66: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
+	49, // 67: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
+	52, // 68: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
+	55, // 69: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
+	56, // 70: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
+	58, // 71: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
+	60, // 72: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
+	62, // 73: llmhost.agent.v1.Agent.LoadImage:input_type -> llmhost.agent.v1.LoadImageRequest
+	64, // 74: llmhost.agent.v1.Agent.PullImage:input_type -> llmhost.agent.v1.PullImageRequest
+	66, // 75: llmhost.agent.v1.Agent.ObserveImage:input_type -> llmhost.agent.v1.ObserveImageRequest
+	68, // 76: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
+	72, // 77: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
+	21, // 78: llmhost.agent.v1.Agent.ObserveConfiguration:input_type -> llmhost.agent.v1.ObserveConfigurationRequest
+	23, // 79: llmhost.agent.v1.Agent.PutConfiguration:input_type -> llmhost.agent.v1.PutConfigurationRequest
+	17, // 80: llmhost.agent.v1.Agent.Confirm:input_type -> llmhost.agent.v1.ConfirmRequest
+	18, // 81: llmhost.agent.v1.Agent.Undo:input_type -> llmhost.agent.v1.UndoRequest
+	19, // 82: llmhost.agent.v1.Agent.ObserveGuard:input_type -> llmhost.agent.v1.ObserveGuardRequest
+	73, // 83: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
+	75, // 84: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
+	2,  // 85: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
+	4,  // 86: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
+	6,  // 87: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
+	9,  // 88: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
+	13, // 89: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
+	25, // 90: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
+	14, // 91: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
+	14, // 92: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
+	29, // 93: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
+	14, // 94: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
+	32, // 95: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
+	34, // 96: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
+	37, // 97: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
+	41, // 98: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
+	46, // 99: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
+	46, // 100: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
+	46, // 101: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
+	48, // 102: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
+	51, // 103: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
+	54, // 104: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
+	14, // 105: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
+	57, // 106: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
+	14, // 107: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
+	61, // 108: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
+	14, // 109: llmhost.agent.v1.Agent.LoadImage:output_type -> llmhost.agent.v1.ChangeResponse
+	65, // 110: llmhost.agent.v1.Agent.PullImage:output_type -> llmhost.agent.v1.PullImageEvent
+	67, // 111: llmhost.agent.v1.Agent.ObserveImage:output_type -> llmhost.agent.v1.ImageState
+	69, // 112: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
+	37, // 113: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
+	22, // 114: llmhost.agent.v1.Agent.ObserveConfiguration:output_type -> llmhost.agent.v1.ConfigurationState
+	14, // 115: llmhost.agent.v1.Agent.PutConfiguration:output_type -> llmhost.agent.v1.ChangeResponse
+	20, // 116: llmhost.agent.v1.Agent.Confirm:output_type -> llmhost.agent.v1.GuardState
+	20, // 117: llmhost.agent.v1.Agent.Undo:output_type -> llmhost.agent.v1.GuardState
+	20, // 118: llmhost.agent.v1.Agent.ObserveGuard:output_type -> llmhost.agent.v1.GuardState
+	74, // 119: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
+	75, // 120: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
+	85, // [85:121] is the sub-list for method output_type
+	49, // [49:85] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -5283,15 +5909,15 @@ func file_agent_proto_init() {
 	if File_agent_proto != nil {
 		return
 	}
-	file_agent_proto_msgTypes[34].OneofWrappers = []any{
+	file_agent_proto_msgTypes[43].OneofWrappers = []any{
 		(*ModelOrigin_Url)(nil),
 		(*ModelOrigin_Path)(nil),
 	}
-	file_agent_proto_msgTypes[48].OneofWrappers = []any{
+	file_agent_proto_msgTypes[57].OneofWrappers = []any{
 		(*PutEngineRequest_Header)(nil),
 		(*PutEngineRequest_Data)(nil),
 	}
-	file_agent_proto_msgTypes[52].OneofWrappers = []any{
+	file_agent_proto_msgTypes[61].OneofWrappers = []any{
 		(*LoadImageRequest_Header)(nil),
 		(*LoadImageRequest_Data)(nil),
 	}
@@ -5301,7 +5927,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   68,
+			NumMessages:   79,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,37 +35,42 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Agent_Hello_FullMethodName          = "/llmhost.agent.v1.Agent/Hello"
-	Agent_Ping_FullMethodName           = "/llmhost.agent.v1.Agent/Ping"
-	Agent_Facts_FullMethodName          = "/llmhost.agent.v1.Agent/Facts"
-	Agent_AcquireLease_FullMethodName   = "/llmhost.agent.v1.Agent/AcquireLease"
-	Agent_ListOwned_FullMethodName      = "/llmhost.agent.v1.Agent/ListOwned"
-	Agent_ObservePath_FullMethodName    = "/llmhost.agent.v1.Agent/ObservePath"
-	Agent_PutFile_FullMethodName        = "/llmhost.agent.v1.Agent/PutFile"
-	Agent_PutDirectory_FullMethodName   = "/llmhost.agent.v1.Agent/PutDirectory"
-	Agent_ObserveUser_FullMethodName    = "/llmhost.agent.v1.Agent/ObserveUser"
-	Agent_PutUser_FullMethodName        = "/llmhost.agent.v1.Agent/PutUser"
-	Agent_ObserveUnit_FullMethodName    = "/llmhost.agent.v1.Agent/ObserveUnit"
-	Agent_PutUnit_FullMethodName        = "/llmhost.agent.v1.Agent/PutUnit"
-	Agent_AwaitReady_FullMethodName     = "/llmhost.agent.v1.Agent/AwaitReady"
-	Agent_ObserveModel_FullMethodName   = "/llmhost.agent.v1.Agent/ObserveModel"
-	Agent_SetModel_FullMethodName       = "/llmhost.agent.v1.Agent/SetModel"
-	Agent_FetchModel_FullMethodName     = "/llmhost.agent.v1.Agent/FetchModel"
-	Agent_VerifyModel_FullMethodName    = "/llmhost.agent.v1.Agent/VerifyModel"
-	Agent_ReadModel_FullMethodName      = "/llmhost.agent.v1.Agent/ReadModel"
-	Agent_ListModels_FullMethodName     = "/llmhost.agent.v1.Agent/ListModels"
-	Agent_CollectModels_FullMethodName  = "/llmhost.agent.v1.Agent/CollectModels"
-	Agent_PutProgram_FullMethodName     = "/llmhost.agent.v1.Agent/PutProgram"
-	Agent_ObserveProgram_FullMethodName = "/llmhost.agent.v1.Agent/ObserveProgram"
-	Agent_PutEngine_FullMethodName      = "/llmhost.agent.v1.Agent/PutEngine"
-	Agent_ObserveEngine_FullMethodName  = "/llmhost.agent.v1.Agent/ObserveEngine"
-	Agent_LoadImage_FullMethodName      = "/llmhost.agent.v1.Agent/LoadImage"
-	Agent_PullImage_FullMethodName      = "/llmhost.agent.v1.Agent/PullImage"
-	Agent_ObserveImage_FullMethodName   = "/llmhost.agent.v1.Agent/ObserveImage"
-	Agent_Examine_FullMethodName        = "/llmhost.agent.v1.Agent/Examine"
-	Agent_SwitchUnit_FullMethodName     = "/llmhost.agent.v1.Agent/SwitchUnit"
-	Agent_Remove_FullMethodName         = "/llmhost.agent.v1.Agent/Remove"
-	Agent_Dial_FullMethodName           = "/llmhost.agent.v1.Agent/Dial"
+	Agent_Hello_FullMethodName                = "/llmhost.agent.v1.Agent/Hello"
+	Agent_Ping_FullMethodName                 = "/llmhost.agent.v1.Agent/Ping"
+	Agent_Facts_FullMethodName                = "/llmhost.agent.v1.Agent/Facts"
+	Agent_AcquireLease_FullMethodName         = "/llmhost.agent.v1.Agent/AcquireLease"
+	Agent_ListOwned_FullMethodName            = "/llmhost.agent.v1.Agent/ListOwned"
+	Agent_ObservePath_FullMethodName          = "/llmhost.agent.v1.Agent/ObservePath"
+	Agent_PutFile_FullMethodName              = "/llmhost.agent.v1.Agent/PutFile"
+	Agent_PutDirectory_FullMethodName         = "/llmhost.agent.v1.Agent/PutDirectory"
+	Agent_ObserveUser_FullMethodName          = "/llmhost.agent.v1.Agent/ObserveUser"
+	Agent_PutUser_FullMethodName              = "/llmhost.agent.v1.Agent/PutUser"
+	Agent_ObserveUnit_FullMethodName          = "/llmhost.agent.v1.Agent/ObserveUnit"
+	Agent_PutUnit_FullMethodName              = "/llmhost.agent.v1.Agent/PutUnit"
+	Agent_AwaitReady_FullMethodName           = "/llmhost.agent.v1.Agent/AwaitReady"
+	Agent_ObserveModel_FullMethodName         = "/llmhost.agent.v1.Agent/ObserveModel"
+	Agent_SetModel_FullMethodName             = "/llmhost.agent.v1.Agent/SetModel"
+	Agent_FetchModel_FullMethodName           = "/llmhost.agent.v1.Agent/FetchModel"
+	Agent_VerifyModel_FullMethodName          = "/llmhost.agent.v1.Agent/VerifyModel"
+	Agent_ReadModel_FullMethodName            = "/llmhost.agent.v1.Agent/ReadModel"
+	Agent_ListModels_FullMethodName           = "/llmhost.agent.v1.Agent/ListModels"
+	Agent_CollectModels_FullMethodName        = "/llmhost.agent.v1.Agent/CollectModels"
+	Agent_PutProgram_FullMethodName           = "/llmhost.agent.v1.Agent/PutProgram"
+	Agent_ObserveProgram_FullMethodName       = "/llmhost.agent.v1.Agent/ObserveProgram"
+	Agent_PutEngine_FullMethodName            = "/llmhost.agent.v1.Agent/PutEngine"
+	Agent_ObserveEngine_FullMethodName        = "/llmhost.agent.v1.Agent/ObserveEngine"
+	Agent_LoadImage_FullMethodName            = "/llmhost.agent.v1.Agent/LoadImage"
+	Agent_PullImage_FullMethodName            = "/llmhost.agent.v1.Agent/PullImage"
+	Agent_ObserveImage_FullMethodName         = "/llmhost.agent.v1.Agent/ObserveImage"
+	Agent_Examine_FullMethodName              = "/llmhost.agent.v1.Agent/Examine"
+	Agent_SwitchUnit_FullMethodName           = "/llmhost.agent.v1.Agent/SwitchUnit"
+	Agent_ObserveConfiguration_FullMethodName = "/llmhost.agent.v1.Agent/ObserveConfiguration"
+	Agent_PutConfiguration_FullMethodName     = "/llmhost.agent.v1.Agent/PutConfiguration"
+	Agent_Confirm_FullMethodName              = "/llmhost.agent.v1.Agent/Confirm"
+	Agent_Undo_FullMethodName                 = "/llmhost.agent.v1.Agent/Undo"
+	Agent_ObserveGuard_FullMethodName         = "/llmhost.agent.v1.Agent/ObserveGuard"
+	Agent_Remove_FullMethodName               = "/llmhost.agent.v1.Agent/Remove"
+	Agent_Dial_FullMethodName                 = "/llmhost.agent.v1.Agent/Dial"
 )
 
 // AgentClient is the client API for Agent service.
@@ -131,6 +136,13 @@ type AgentClient interface {
 	// SwitchUnit starts a unit in place of the others of its group and waits until its server has
 	// answered. If it doesn't, what ran before is started again. It streams as AwaitReady does.
 	SwitchUnit(ctx context.Context, in *SwitchUnitRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadyEvent], error)
+	ObserveConfiguration(ctx context.Context, in *ObserveConfigurationRequest, opts ...grpc.CallOption) (*ConfigurationState, error)
+	// PutConfiguration writes one and loads it, after the tool itself has checked it.
+	PutConfiguration(ctx context.Context, in *PutConfigurationRequest, opts ...grpc.CallOption) (*ChangeResponse, error)
+	Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*GuardState, error)
+	Undo(ctx context.Context, in *UndoRequest, opts ...grpc.CallOption) (*GuardState, error)
+	// ObserveGuard says what became of a guarded change.
+	ObserveGuard(ctx context.Context, in *ObserveGuardRequest, opts ...grpc.CallOption) (*GuardState, error)
 	// Remove undoes what the claim's owner has put: a file, a directory (only when it is
 	// empty), a user, a unit (stopped and disabled first), a model, an engine, a program. A claim of an
 	// older generation, or of something that is not ours, removes nothing and says why.
@@ -508,6 +520,56 @@ func (c *agentClient) SwitchUnit(ctx context.Context, in *SwitchUnitRequest, opt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Agent_SwitchUnitClient = grpc.ServerStreamingClient[ReadyEvent]
 
+func (c *agentClient) ObserveConfiguration(ctx context.Context, in *ObserveConfigurationRequest, opts ...grpc.CallOption) (*ConfigurationState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfigurationState)
+	err := c.cc.Invoke(ctx, Agent_ObserveConfiguration_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) PutConfiguration(ctx context.Context, in *PutConfigurationRequest, opts ...grpc.CallOption) (*ChangeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeResponse)
+	err := c.cc.Invoke(ctx, Agent_PutConfiguration_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*GuardState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GuardState)
+	err := c.cc.Invoke(ctx, Agent_Confirm_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) Undo(ctx context.Context, in *UndoRequest, opts ...grpc.CallOption) (*GuardState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GuardState)
+	err := c.cc.Invoke(ctx, Agent_Undo_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) ObserveGuard(ctx context.Context, in *ObserveGuardRequest, opts ...grpc.CallOption) (*GuardState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GuardState)
+	err := c.cc.Invoke(ctx, Agent_ObserveGuard_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentClient) Remove(ctx context.Context, in *RemoveRequest, opts ...grpc.CallOption) (*RemoveResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RemoveResponse)
@@ -594,6 +656,13 @@ type AgentServer interface {
 	// SwitchUnit starts a unit in place of the others of its group and waits until its server has
 	// answered. If it doesn't, what ran before is started again. It streams as AwaitReady does.
 	SwitchUnit(*SwitchUnitRequest, grpc.ServerStreamingServer[ReadyEvent]) error
+	ObserveConfiguration(context.Context, *ObserveConfigurationRequest) (*ConfigurationState, error)
+	// PutConfiguration writes one and loads it, after the tool itself has checked it.
+	PutConfiguration(context.Context, *PutConfigurationRequest) (*ChangeResponse, error)
+	Confirm(context.Context, *ConfirmRequest) (*GuardState, error)
+	Undo(context.Context, *UndoRequest) (*GuardState, error)
+	// ObserveGuard says what became of a guarded change.
+	ObserveGuard(context.Context, *ObserveGuardRequest) (*GuardState, error)
 	// Remove undoes what the claim's owner has put: a file, a directory (only when it is
 	// empty), a user, a unit (stopped and disabled first), a model, an engine, a program. A claim of an
 	// older generation, or of something that is not ours, removes nothing and says why.
@@ -698,6 +767,21 @@ func (UnimplementedAgentServer) Examine(context.Context, *ExamineRequest) (*Exam
 }
 func (UnimplementedAgentServer) SwitchUnit(*SwitchUnitRequest, grpc.ServerStreamingServer[ReadyEvent]) error {
 	return status.Error(codes.Unimplemented, "method SwitchUnit not implemented")
+}
+func (UnimplementedAgentServer) ObserveConfiguration(context.Context, *ObserveConfigurationRequest) (*ConfigurationState, error) {
+	return nil, status.Error(codes.Unimplemented, "method ObserveConfiguration not implemented")
+}
+func (UnimplementedAgentServer) PutConfiguration(context.Context, *PutConfigurationRequest) (*ChangeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutConfiguration not implemented")
+}
+func (UnimplementedAgentServer) Confirm(context.Context, *ConfirmRequest) (*GuardState, error) {
+	return nil, status.Error(codes.Unimplemented, "method Confirm not implemented")
+}
+func (UnimplementedAgentServer) Undo(context.Context, *UndoRequest) (*GuardState, error) {
+	return nil, status.Error(codes.Unimplemented, "method Undo not implemented")
+}
+func (UnimplementedAgentServer) ObserveGuard(context.Context, *ObserveGuardRequest) (*GuardState, error) {
+	return nil, status.Error(codes.Unimplemented, "method ObserveGuard not implemented")
 }
 func (UnimplementedAgentServer) Remove(context.Context, *RemoveRequest) (*RemoveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Remove not implemented")
@@ -1177,6 +1261,96 @@ func _Agent_SwitchUnit_Handler(srv interface{}, stream grpc.ServerStream) error 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Agent_SwitchUnitServer = grpc.ServerStreamingServer[ReadyEvent]
 
+func _Agent_ObserveConfiguration_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ObserveConfigurationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ObserveConfiguration(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ObserveConfiguration_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ObserveConfiguration(ctx, req.(*ObserveConfigurationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_PutConfiguration_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutConfigurationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).PutConfiguration(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_PutConfiguration_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).PutConfiguration(ctx, req.(*PutConfigurationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_Confirm_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).Confirm(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_Confirm_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).Confirm(ctx, req.(*ConfirmRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_Undo_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UndoRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).Undo(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_Undo_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).Undo(ctx, req.(*UndoRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_ObserveGuard_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ObserveGuardRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ObserveGuard(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ObserveGuard_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ObserveGuard(ctx, req.(*ObserveGuardRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Agent_Remove_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RemoveRequest)
 	if err := dec(in); err != nil {
@@ -1288,6 +1462,26 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Examine",
 			Handler:    _Agent_Examine_Handler,
+		},
+		{
+			MethodName: "ObserveConfiguration",
+			Handler:    _Agent_ObserveConfiguration_Handler,
+		},
+		{
+			MethodName: "PutConfiguration",
+			Handler:    _Agent_PutConfiguration_Handler,
+		},
+		{
+			MethodName: "Confirm",
+			Handler:    _Agent_Confirm_Handler,
+		},
+		{
+			MethodName: "Undo",
+			Handler:    _Agent_Undo_Handler,
+		},
+		{
+			MethodName: "ObserveGuard",
+			Handler:    _Agent_ObserveGuard_Handler,
 		},
 		{
 			MethodName: "Remove",

@@ -129,3 +129,32 @@ func (l *Ledger) Release(c *agentpb.Claim) (entry *Entry, keptBecause string, er
 
 // Forget removes an entry whose thing is gone or is left to others.
 func (l *Ledger) Forget(e *Entry) error { return l.remove(e) }
+
+// Before is the entry as it was before the claim, nil if there was none.
+func (c *Claimed) Before() *Entry { return c.was }
+
+// Complete marks the effect of an entry as done, from another process than the one that has
+// begun it.
+func (l *Ledger) Complete(kind, id string) error {
+	e, err := l.Find(kind, id)
+	if err != nil || e == nil {
+		return err
+	}
+	e.Complete = true
+	return l.write(e)
+}
+
+// Drop forgets the entry of a thing.
+func (l *Ledger) Drop(kind, id string) error { return l.Restore(kind, id, nil) }
+
+// Restore puts the entry of a thing back to what it was, nil for none.
+func (l *Ledger) Restore(kind, id string, was *Entry) error {
+	if was != nil {
+		return l.write(was)
+	}
+	e, err := l.Find(kind, id)
+	if err != nil || e == nil {
+		return err
+	}
+	return l.remove(e)
+}

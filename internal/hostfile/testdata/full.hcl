@@ -160,6 +160,7 @@ host "full" {
     mode    = "0644"
     owner   = "1000"
     group   = "users"
+    guard   = true
     adopt   = true
   }
 

@@ -24,6 +24,8 @@ type File struct {
 	Generation pulumi.StringPtrOutput `pulumi:"generation"`
 	// Name of the owning group.
 	Group pulumi.StringPtrOutput `pulumi:"group"`
+	// Whether the host undoes the change by itself unless llmhost confirms it over a new connection. Without it a file of sshd, sudo, the firewall or the network is guarded, and others aren't. A guarded file is also checked and brought into force by its own tool.
+	Guard pulumi.BoolPtrOutput `pulumi:"guard"`
 	// Permission bits as four octal digits.
 	Mode pulumi.StringPtrOutput `pulumi:"mode"`
 	// Name of the owning user.
@@ -112,6 +114,8 @@ type fileArgs struct {
 	Content *string `pulumi:"content"`
 	// Name of the owning group.
 	Group *string `pulumi:"group"`
+	// Whether the host undoes the change by itself unless llmhost confirms it over a new connection. Without it a file of sshd, sudo, the firewall or the network is guarded, and others aren't. A guarded file is also checked and brought into force by its own tool.
+	Guard *bool `pulumi:"guard"`
 	// Permission bits as four octal digits.
 	Mode *string `pulumi:"mode"`
 	// Name of the owning user.
@@ -130,6 +134,8 @@ type FileArgs struct {
 	Content pulumi.StringPtrInput
 	// Name of the owning group.
 	Group pulumi.StringPtrInput
+	// Whether the host undoes the change by itself unless llmhost confirms it over a new connection. Without it a file of sshd, sudo, the firewall or the network is guarded, and others aren't. A guarded file is also checked and brought into force by its own tool.
+	Guard pulumi.BoolPtrInput
 	// Permission bits as four octal digits.
 	Mode pulumi.StringPtrInput
 	// Name of the owning user.
@@ -195,6 +201,11 @@ func (o FileOutput) Generation() pulumi.StringPtrOutput {
 // Name of the owning group.
 func (o FileOutput) Group() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *File) pulumi.StringPtrOutput { return v.Group }).(pulumi.StringPtrOutput)
+}
+
+// Whether the host undoes the change by itself unless llmhost confirms it over a new connection. Without it a file of sshd, sudo, the firewall or the network is guarded, and others aren't. A guarded file is also checked and brought into force by its own tool.
+func (o FileOutput) Guard() pulumi.BoolPtrOutput {
+	return o.ApplyT(func(v *File) pulumi.BoolPtrOutput { return v.Guard }).(pulumi.BoolPtrOutput)
 }
 
 // Permission bits as four octal digits.
