@@ -21,6 +21,8 @@ const (
 	kindEngine    = "Engine"
 	kindProgram   = "Program"
 	kindImage     = "Image"
+
+	kindCredential = "Credential"
 )
 
 // AcquireLease makes this agent's session the one that may change the host.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/agent/credential"
 	"github.com/llmhost/llmhost/internal/agent/fault"
 	"github.com/llmhost/llmhost/internal/agent/systemd"
 )
@@ -33,11 +34,27 @@ func (s *Server) ask(ctx context.Context, r *agentpb.Readiness) error {
 	limit := time.Duration(min(max(r.GetTimeoutSeconds(), 1), maxReadySeconds)) * time.Second
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := s.servers.Ask(ctx, r.GetAddress(), r.GetModel())
+	err := s.askOnce(ctx, r)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no answer within %s", limit)
 	}
 	return err
+}
+
+// askOnce asks a server with its key, if it has one. The key is read anew each time: it may have
+// been rotated meanwhile.
+func (s *Server) askOnce(ctx context.Context, r *agentpb.Readiness) error {
+	key := ""
+	if path := r.GetCredential(); path != "" {
+		if err := validPath(path); err != nil {
+			return err
+		}
+		var err error
+		if key, err = credential.APIKey(ctx, path); err != nil {
+			return fmt.Errorf("its API key can't be read: %v", err) // not as what is missing of the server
+		}
+	}
+	return s.servers.Ask(ctx, r.GetAddress(), r.GetModel(), key)
 }
 
 // AwaitReady waits until the server behind a unit has really answered.
@@ -99,7 +116,7 @@ func (w *wait) until(ctx context.Context) (reasons []string, err error) {
 		}
 		if state.Active == "active" && !asking {
 			asking = true
-			go func() { answers <- w.server.servers.Ask(ctx, w.readiness.GetAddress(), w.readiness.GetModel()) }()
+			go func() { answers <- w.server.askOnce(ctx, w.readiness) }()
 		}
 		if state.Active != "active" {
 			progress = "the unit is " + state.Active

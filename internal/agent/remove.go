@@ -38,6 +38,8 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 		kindEngine:    s.removeEngine,
 		kindProgram:   s.removeFile,
 		kindImage:     s.removeImage,
+
+		kindCredential: s.removeFile,
 	}[c.GetKind()]
 	if configurations[c.GetKind()] || c.GetKind() == kindFile && req.GetGuard() != nil {
 		effect := c.GetKind()

@@ -22,6 +22,8 @@ var ownFolders = []ownFolder{
 	{"/usr/local/lib/llmhost", "its program"},
 	{"/etc/llmhost/models.d", "what the models should be"},
 	{"/etc/llmhost/servers", "what engines read"},
+	{"/etc/llmhost/credentials", "the credentials"},
+	{"/run/llmhost-secrets", "the secrets of containers"},
 }
 
 // verifyUnit is llmhost's own unit that no server's unit may replace.
@@ -39,6 +41,7 @@ func (d *decoder) check(h *Host) {
 	d.checkModels(h)
 	d.checkServers(h)
 	d.checkGroups(h)
+	d.checkSecrets(h)
 	d.checkPaths(h)
 }
 

@@ -65,6 +65,7 @@ type Host struct {
 	Engines []Engine
 	Models  []Model
 	Servers []Server
+	Secrets []Secret
 
 	Directories []Directory
 	Files       []File
@@ -306,6 +307,7 @@ type Server struct {
 	CPUs         float64       // processors that it may use; 0: all
 	User         string        // UID:GID or name that a container runs as; empty: llm-NAME
 	Exclusive    string        // name of a group of servers of which one runs at a time; empty: none
+	APIKey       string        // name of a Secret of the same host that clients have to send; empty: none
 	ReadyTimeout time.Duration // for a deployment to wait until the model answers
 	StopTimeout  time.Duration // for requests to end before it is stopped
 	Relaxed      []Relax       // where its sandbox is opened

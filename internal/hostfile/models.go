@@ -92,23 +92,7 @@ func checkHostSource(source modelfile.Source) error {
 
 // parseVerifyPeriod reads how often models are read again; "off" is 0.
 func parseVerifyPeriod(s string) (time.Duration, error) {
-	if s == "off" {
-		return 0, nil
-	}
-	const least, most = time.Hour, 365 * 24 * time.Hour
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		if days, ok := strings.CutSuffix(s, "d"); ok {
-			if d, err := time.ParseDuration(days + "h"); err == nil && d > 0 && d <= most/24 {
-				return 0, faultf(fmt.Sprintf("is %q, and a day is no unit", s), "Write %q.", fmt.Sprintf("%gh", 24*d.Hours()))
-			}
-		}
-		return 0, faultf(fmt.Sprintf("is %q, which is no duration", s), "Write hours such as %q, or %q.", "168h", "off")
-	}
-	if d < least || d > most {
-		return 0, faultf(fmt.Sprintf("is %q, which is out of range", s), "Write a duration from %q to %q, or %q.", "1h", "8760h", "off")
-	}
-	return d, nil
+	return parsePeriod(s, "off", time.Hour, 365*24*time.Hour)
 }
 
 func parseHubEndpoint(s string) (string, error) {

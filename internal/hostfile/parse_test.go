@@ -131,6 +131,7 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 			CPUs:         6.5,
 			GPUs:         []int{1},
 			Exclusive:    "large",
+			APIKey:       "family",
 			ReadyTimeout: 10 * time.Minute,
 			StopTimeout:  2 * time.Minute,
 			Relaxed: []Relax{{
@@ -155,6 +156,10 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 			AttentionBackend:     "flashinfer",
 			GPUMemoryUtilization: 0.8,
 		}},
+		Secrets: []Secret{
+			{Name: "family", Kind: SecretAPIKey, MaxAge: 720 * time.Hour, Overlap: 48 * time.Hour},
+			{Name: "signing", Kind: SecretHMAC, MaxAge: 2160 * time.Hour, Overlap: 24 * time.Hour},
+		},
 		Directories: []Directory{{Path: "/srv/notes", Mode: 0o2770, Owner: "ops", Group: "users", Adopt: true}},
 		Files: []File{
 			{Path: "/etc/motd.d/llmhost", Content: "A host of ${USER}.\n", Mode: 0o644, Owner: "1000", Group: "users", Guard: new(true), Adopt: true},
@@ -202,6 +207,9 @@ func TestTheFullExampleIsFull(t *testing.T) {
 	look("companion", &host.Models[0].Companions[0])
 	for i := range host.Servers {
 		look("server", &host.Servers[i])
+	}
+	for i := range host.Secrets {
+		look("secret", &host.Secrets[i])
 	}
 	look("directory", &host.Directories[0])
 	for i := range host.Files {

@@ -17,6 +17,7 @@ import (
 var replaceKeys = map[string][]string{
 	"Directory": {"path"}, "File": {"path"}, "Model": {"path"}, "Engine": {"sha256", "root"},
 	"Program": {"path"}, "Image": {"runtime", "user", "reference"}, "SystemUser": {"name"}, "SystemdUnit": {"name"},
+	"Credential": {"path"},
 }
 
 // withoutDiff are the inputs whose change changes nothing on the host: where a file comes from

@@ -25,6 +25,7 @@ var kinds = map[string]kind{
 	"Engine":      {key: []string{"root", "sha256"}, noDiff: []string{"source"}},
 	"Program":     {key: []string{"path"}},
 	"Image":       {key: []string{"runtime", "user", "reference"}, noDiff: []string{"source", "sha256"}},
+	"Credential":  {key: []string{"path"}},
 }
 
 // id is the ID of a resource with these inputs, if they are known.

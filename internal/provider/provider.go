@@ -48,6 +48,7 @@ func New(opts ...Option) provider.Provider {
 			infer.Resource(&Engine{}),
 			infer.Resource(&Program{}),
 			infer.Resource(&Image{}),
+			infer.Resource(&Credential{}),
 		},
 		Config: infer.Config(&Config{}),
 	}), i)

@@ -12,7 +12,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-var kinds = []string{"Directory", "Engine", "File", "Image", "Model", "Program", "SystemUser", "SystemdUnit"}
+var kinds = []string{"Credential", "Directory", "Engine", "File", "Image", "Model", "Program", "SystemUser", "SystemdUnit"}
 
 const (
 	digestA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -52,6 +52,13 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 		return in, other
 	}
 	switch kind {
+	case "Credential":
+		return resource.PropertyMap{
+				"path": str("/etc/llmhost/credentials/a"), "content": secret("a"), "encrypted": boolean(true), "secret": str("a"), "created": str("2026-01-01T00:00:00Z"),
+				"maxAgeSeconds": resource.NewProperty(0.0), "expires": str(""), "condition": str("intact"), "validity": str("valid"), "adopt": boolean(false)},
+			resource.PropertyMap{
+				"path": str("/etc/llmhost/credentials/b"), "content": secret("b"), "encrypted": boolean(false), "secret": str("b"), "created": str("2026-02-01T00:00:00Z"),
+				"maxAgeSeconds": resource.NewProperty(3600.0), "expires": str("2026-03-01T00:00:00Z"), "condition": str("not encrypted"), "validity": str("too old"), "adopt": boolean(true)}
 	case "Directory":
 		return attributes(resource.PropertyMap{"path": str("/srv/a")}, resource.PropertyMap{"path": str("/srv/b")})
 	case "File":

@@ -56,9 +56,10 @@ type SystemdUnitState struct {
 
 // Readiness is how the server behind a unit is asked whether it works.
 type Readiness struct {
-	Address        string `pulumi:"address"`
-	Model          string `pulumi:"model"`
-	TimeoutSeconds int    `pulumi:"timeoutSeconds,optional"`
+	Address        string  `pulumi:"address"`
+	Model          string  `pulumi:"model"`
+	TimeoutSeconds int     `pulumi:"timeoutSeconds,optional"`
+	Credential     *string `pulumi:"credential,optional"`
 }
 
 // Annotate fixes the type's token, which is in every URN, and describes it.
@@ -92,6 +93,7 @@ func (r *Readiness) Annotate(a infer.Annotator) {
 	a.Describe(&r.Model, "Name of the model in the request.")
 	a.Describe(&r.TimeoutSeconds, "How long to wait for the answer, in seconds.")
 	a.SetDefault(&r.TimeoutSeconds, 300)
+	a.Describe(&r.Credential, "Path on the host of the credential whose first API key the server has to be sent.")
 }
 
 // Check validates the inputs.

@@ -70,5 +70,9 @@ func observedState(declared string, seen *agentpb.UnitState) string {
 }
 
 func (r *Readiness) proto(timeoutSeconds int) *agentpb.Readiness {
-	return &agentpb.Readiness{Address: r.Address, Model: r.Model, TimeoutSeconds: uint32(max(timeoutSeconds, 1))}
+	p := &agentpb.Readiness{Address: r.Address, Model: r.Model, TimeoutSeconds: uint32(max(timeoutSeconds, 1))}
+	if r.Credential != nil {
+		p.Credential = *r.Credential
+	}
+	return p
 }

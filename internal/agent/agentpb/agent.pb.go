@@ -2494,8 +2494,11 @@ type Readiness struct {
 	Address        string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // as for Dial
 	Model          string                 `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`     // the model's name in the request
 	TimeoutSeconds uint32                 `protobuf:"varint,3,opt,name=timeout_seconds,json=timeoutSeconds,proto3" json:"timeout_seconds,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Path of the credential whose first API key the server has to be sent; empty: none. The
+	// agent reads it where it is, so that no key is in a request.
+	Credential    string `protobuf:"bytes,4,opt,name=credential,proto3" json:"credential,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Readiness) Reset() {
@@ -2547,6 +2550,13 @@ func (x *Readiness) GetTimeoutSeconds() uint32 {
 		return x.TimeoutSeconds
 	}
 	return 0
+}
+
+func (x *Readiness) GetCredential() string {
+	if x != nil {
+		return x.Credential
+	}
+	return ""
 }
 
 type AwaitReadyRequest struct {
@@ -4705,6 +4715,282 @@ func (x *ImageState) GetOwned() *Owned {
 	return nil
 }
 
+type PutCredentialRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Claim   *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`     // id is the path
+	Content []byte                 `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"` // the secret
+	Plain   bool                   `protobuf:"varint,3,opt,name=plain,proto3" json:"plain,omitempty"`    // not encrypted, for a host that can't
+	// SHA-256 of the encrypted file that the caller put there. Any other one, whatever it holds,
+	// was sealed by somebody else, and is sealed again.
+	SealedSha256  string `protobuf:"bytes,4,opt,name=sealed_sha256,json=sealedSha256,proto3" json:"sealed_sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutCredentialRequest) Reset() {
+	*x = PutCredentialRequest{}
+	mi := &file_agent_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutCredentialRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutCredentialRequest) ProtoMessage() {}
+
+func (x *PutCredentialRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutCredentialRequest.ProtoReflect.Descriptor instead.
+func (*PutCredentialRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *PutCredentialRequest) GetClaim() *Claim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+func (x *PutCredentialRequest) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *PutCredentialRequest) GetPlain() bool {
+	if x != nil {
+		return x.Plain
+	}
+	return false
+}
+
+func (x *PutCredentialRequest) GetSealedSha256() string {
+	if x != nil {
+		return x.SealedSha256
+	}
+	return ""
+}
+
+type PutCredentialResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	Changed       bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	State         *CredentialState       `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"` // without a digest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutCredentialResponse) Reset() {
+	*x = PutCredentialResponse{}
+	mi := &file_agent_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutCredentialResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutCredentialResponse) ProtoMessage() {}
+
+func (x *PutCredentialResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutCredentialResponse.ProtoReflect.Descriptor instead.
+func (*PutCredentialResponse) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *PutCredentialResponse) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *PutCredentialResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *PutCredentialResponse) GetState() *CredentialState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+type ObserveCredentialRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	DigestKey     []byte                 `protobuf:"bytes,2,opt,name=digest_key,json=digestKey,proto3" json:"digest_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveCredentialRequest) Reset() {
+	*x = ObserveCredentialRequest{}
+	mi := &file_agent_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveCredentialRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveCredentialRequest) ProtoMessage() {}
+
+func (x *ObserveCredentialRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveCredentialRequest.ProtoReflect.Descriptor instead.
+func (*ObserveCredentialRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *ObserveCredentialRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ObserveCredentialRequest) GetDigestKey() []byte {
+	if x != nil {
+		return x.DigestKey
+	}
+	return nil
+}
+
+type CredentialState struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Exists bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"`
+	// What it is encrypted with: host, tpm2, host+tpm2, or null for a key that everybody knows.
+	// Empty: it isn't encrypted.
+	SealedWith    string `protobuf:"bytes,2,opt,name=sealed_with,json=sealedWith,proto3" json:"sealed_with,omitempty"`
+	SealedSha256  string `protobuf:"bytes,3,opt,name=sealed_sha256,json=sealedSha256,proto3" json:"sealed_sha256,omitempty"` // of the encrypted file; empty for one that isn't
+	Digest        []byte `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`                                 // HMAC-SHA256 of the secret with digest_key
+	Unreadable    string `protobuf:"bytes,5,opt,name=unreadable,proto3" json:"unreadable,omitempty"`                         // why there is no digest
+	Exposed       string `protobuf:"bytes,6,opt,name=exposed,proto3" json:"exposed,omitempty"`                               // its mode and owner, when they aren't those that it was given
+	Owned         *Owned `protobuf:"bytes,7,opt,name=owned,proto3" json:"owned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CredentialState) Reset() {
+	*x = CredentialState{}
+	mi := &file_agent_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CredentialState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CredentialState) ProtoMessage() {}
+
+func (x *CredentialState) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CredentialState.ProtoReflect.Descriptor instead.
+func (*CredentialState) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *CredentialState) GetExists() bool {
+	if x != nil {
+		return x.Exists
+	}
+	return false
+}
+
+func (x *CredentialState) GetSealedWith() string {
+	if x != nil {
+		return x.SealedWith
+	}
+	return ""
+}
+
+func (x *CredentialState) GetSealedSha256() string {
+	if x != nil {
+		return x.SealedSha256
+	}
+	return ""
+}
+
+func (x *CredentialState) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *CredentialState) GetUnreadable() string {
+	if x != nil {
+		return x.Unreadable
+	}
+	return ""
+}
+
+func (x *CredentialState) GetExposed() string {
+	if x != nil {
+		return x.Exposed
+	}
+	return ""
+}
+
+func (x *CredentialState) GetOwned() *Owned {
+	if x != nil {
+		return x.Owned
+	}
+	return nil
+}
+
 type ExamineRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Folders whose file systems are described, absolute.
@@ -4715,7 +5001,7 @@ type ExamineRequest struct {
 
 func (x *ExamineRequest) Reset() {
 	*x = ExamineRequest{}
-	mi := &file_agent_proto_msgTypes[67]
+	mi := &file_agent_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4727,7 +5013,7 @@ func (x *ExamineRequest) String() string {
 func (*ExamineRequest) ProtoMessage() {}
 
 func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[67]
+	mi := &file_agent_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4740,7 +5026,7 @@ func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamineRequest.ProtoReflect.Descriptor instead.
 func (*ExamineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{67}
+	return file_agent_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ExamineRequest) GetFolders() []string {
@@ -4760,7 +5046,7 @@ type ExamineResponse struct {
 
 func (x *ExamineResponse) Reset() {
 	*x = ExamineResponse{}
-	mi := &file_agent_proto_msgTypes[68]
+	mi := &file_agent_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4772,7 +5058,7 @@ func (x *ExamineResponse) String() string {
 func (*ExamineResponse) ProtoMessage() {}
 
 func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[68]
+	mi := &file_agent_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4785,7 +5071,7 @@ func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamineResponse.ProtoReflect.Descriptor instead.
 func (*ExamineResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{68}
+	return file_agent_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ExamineResponse) GetEvidence() []*Evidence {
@@ -4815,7 +5101,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_agent_proto_msgTypes[69]
+	mi := &file_agent_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4827,7 +5113,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[69]
+	mi := &file_agent_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4840,7 +5126,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{69}
+	return file_agent_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Evidence) GetSource() string {
@@ -4888,7 +5174,7 @@ type FolderEvidence struct {
 
 func (x *FolderEvidence) Reset() {
 	*x = FolderEvidence{}
-	mi := &file_agent_proto_msgTypes[70]
+	mi := &file_agent_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4900,7 +5186,7 @@ func (x *FolderEvidence) String() string {
 func (*FolderEvidence) ProtoMessage() {}
 
 func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[70]
+	mi := &file_agent_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4913,7 +5199,7 @@ func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FolderEvidence.ProtoReflect.Descriptor instead.
 func (*FolderEvidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{70}
+	return file_agent_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *FolderEvidence) GetPath() string {
@@ -4983,7 +5269,7 @@ type SwitchUnitRequest struct {
 
 func (x *SwitchUnitRequest) Reset() {
 	*x = SwitchUnitRequest{}
-	mi := &file_agent_proto_msgTypes[71]
+	mi := &file_agent_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4995,7 +5281,7 @@ func (x *SwitchUnitRequest) String() string {
 func (*SwitchUnitRequest) ProtoMessage() {}
 
 func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[71]
+	mi := &file_agent_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5008,7 +5294,7 @@ func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchUnitRequest.ProtoReflect.Descriptor instead.
 func (*SwitchUnitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{71}
+	return file_agent_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *SwitchUnitRequest) GetUnit() string {
@@ -5042,7 +5328,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_agent_proto_msgTypes[72]
+	mi := &file_agent_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5054,7 +5340,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[72]
+	mi := &file_agent_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5067,7 +5353,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{72}
+	return file_agent_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *RemoveRequest) GetClaim() *Claim {
@@ -5095,7 +5381,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_agent_proto_msgTypes[73]
+	mi := &file_agent_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5107,7 +5393,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[73]
+	mi := &file_agent_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5120,7 +5406,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{73}
+	return file_agent_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *RemoveResponse) GetRemoved() bool {
@@ -5154,7 +5440,7 @@ type DialData struct {
 
 func (x *DialData) Reset() {
 	*x = DialData{}
-	mi := &file_agent_proto_msgTypes[74]
+	mi := &file_agent_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5166,7 +5452,7 @@ func (x *DialData) String() string {
 func (*DialData) ProtoMessage() {}
 
 func (x *DialData) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[74]
+	mi := &file_agent_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5179,7 +5465,7 @@ func (x *DialData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialData.ProtoReflect.Descriptor instead.
 func (*DialData) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{74}
+	return file_agent_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *DialData) GetAddress() string {
@@ -5402,11 +5688,14 @@ const file_agent_proto_rawDesc = "" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x121\n" +
-	"\x05state\x18\x03 \x01(\v2\x1b.llmhost.agent.v1.UnitStateR\x05state\"d\n" +
+	"\x05state\x18\x03 \x01(\v2\x1b.llmhost.agent.v1.UnitStateR\x05state\"\x84\x01\n" +
 	"\tReadiness\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12'\n" +
-	"\x0ftimeout_seconds\x18\x03 \x01(\rR\x0etimeoutSeconds\"b\n" +
+	"\x0ftimeout_seconds\x18\x03 \x01(\rR\x0etimeoutSeconds\x12\x1e\n" +
+	"\n" +
+	"credential\x18\x04 \x01(\tR\n" +
+	"credential\"b\n" +
 	"\x11AwaitReadyRequest\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\tR\x04unit\x129\n" +
 	"\treadiness\x18\x02 \x01(\v2\x1b.llmhost.agent.v1.ReadinessR\treadiness\"l\n" +
@@ -5569,7 +5858,33 @@ const file_agent_proto_rawDesc = "" +
 	"\bimage_id\x18\x02 \x01(\tR\aimageId\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x04R\x04size\x12\x12\n" +
 	"\x04tags\x18\x04 \x03(\tR\x04tags\x12-\n" +
-	"\x05owned\x18\x05 \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"*\n" +
+	"\x05owned\x18\x05 \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"\x9a\x01\n" +
+	"\x14PutCredentialRequest\x12-\n" +
+	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\fR\acontent\x12\x14\n" +
+	"\x05plain\x18\x03 \x01(\bR\x05plain\x12#\n" +
+	"\rsealed_sha256\x18\x04 \x01(\tR\fsealedSha256\"\x8a\x01\n" +
+	"\x15PutCredentialResponse\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x127\n" +
+	"\x05state\x18\x03 \x01(\v2!.llmhost.agent.v1.CredentialStateR\x05state\"M\n" +
+	"\x18ObserveCredentialRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +
+	"\n" +
+	"digest_key\x18\x02 \x01(\fR\tdigestKey\"\xf0\x01\n" +
+	"\x0fCredentialState\x12\x16\n" +
+	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x1f\n" +
+	"\vsealed_with\x18\x02 \x01(\tR\n" +
+	"sealedWith\x12#\n" +
+	"\rsealed_sha256\x18\x03 \x01(\tR\fsealedSha256\x12\x16\n" +
+	"\x06digest\x18\x04 \x01(\fR\x06digest\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\x05 \x01(\tR\n" +
+	"unreadable\x12\x18\n" +
+	"\aexposed\x18\x06 \x01(\tR\aexposed\x12-\n" +
+	"\x05owned\x18\a \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"*\n" +
 	"\x0eExamineRequest\x12\x18\n" +
 	"\afolders\x18\x01 \x03(\tR\afolders\"\x85\x01\n" +
 	"\x0fExamineResponse\x126\n" +
@@ -5635,7 +5950,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x06IN_USE\x10\x12\x12\r\n" +
 	"\tBAD_MODEL\x10\x13\x12\x10\n" +
 	"\fFETCH_FAILED\x10\x14\x12\v\n" +
-	"\aREFUSED\x10(2\xc9\x17\n" +
+	"\aREFUSED\x10(2\x8f\x19\n" +
 	"\x05Agent\x12H\n" +
 	"\x05Hello\x12\x1e.llmhost.agent.v1.HelloRequest\x1a\x1f.llmhost.agent.v1.HelloResponse\x12E\n" +
 	"\x04Ping\x12\x1d.llmhost.agent.v1.PingRequest\x1a\x1e.llmhost.agent.v1.PingResponse\x12H\n" +
@@ -5667,7 +5982,9 @@ const file_agent_proto_rawDesc = "" +
 	"\rObserveEngine\x12&.llmhost.agent.v1.ObserveEngineRequest\x1a\x1d.llmhost.agent.v1.EngineState\x12S\n" +
 	"\tLoadImage\x12\".llmhost.agent.v1.LoadImageRequest\x1a .llmhost.agent.v1.ChangeResponse(\x01\x12S\n" +
 	"\tPullImage\x12\".llmhost.agent.v1.PullImageRequest\x1a .llmhost.agent.v1.PullImageEvent0\x01\x12S\n" +
-	"\fObserveImage\x12%.llmhost.agent.v1.ObserveImageRequest\x1a\x1c.llmhost.agent.v1.ImageState\x12N\n" +
+	"\fObserveImage\x12%.llmhost.agent.v1.ObserveImageRequest\x1a\x1c.llmhost.agent.v1.ImageState\x12`\n" +
+	"\rPutCredential\x12&.llmhost.agent.v1.PutCredentialRequest\x1a'.llmhost.agent.v1.PutCredentialResponse\x12b\n" +
+	"\x11ObserveCredential\x12*.llmhost.agent.v1.ObserveCredentialRequest\x1a!.llmhost.agent.v1.CredentialState\x12N\n" +
 	"\aExamine\x12 .llmhost.agent.v1.ExamineRequest\x1a!.llmhost.agent.v1.ExamineResponse\x12Q\n" +
 	"\n" +
 	"SwitchUnit\x12#.llmhost.agent.v1.SwitchUnitRequest\x1a\x1c.llmhost.agent.v1.ReadyEvent0\x01\x12k\n" +
@@ -5692,7 +6009,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 79)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
 var file_agent_proto_goTypes = []any{
 	(Reason)(0),                         // 0: llmhost.agent.v1.Reason
 	(*HelloRequest)(nil),                // 1: llmhost.agent.v1.HelloRequest
@@ -5762,28 +6079,32 @@ var file_agent_proto_goTypes = []any{
 	(*PullImageEvent)(nil),              // 65: llmhost.agent.v1.PullImageEvent
 	(*ObserveImageRequest)(nil),         // 66: llmhost.agent.v1.ObserveImageRequest
 	(*ImageState)(nil),                  // 67: llmhost.agent.v1.ImageState
-	(*ExamineRequest)(nil),              // 68: llmhost.agent.v1.ExamineRequest
-	(*ExamineResponse)(nil),             // 69: llmhost.agent.v1.ExamineResponse
-	(*Evidence)(nil),                    // 70: llmhost.agent.v1.Evidence
-	(*FolderEvidence)(nil),              // 71: llmhost.agent.v1.FolderEvidence
-	(*SwitchUnitRequest)(nil),           // 72: llmhost.agent.v1.SwitchUnitRequest
-	(*RemoveRequest)(nil),               // 73: llmhost.agent.v1.RemoveRequest
-	(*RemoveResponse)(nil),              // 74: llmhost.agent.v1.RemoveResponse
-	(*DialData)(nil),                    // 75: llmhost.agent.v1.DialData
-	nil,                                 // 76: llmhost.agent.v1.ConfigurationState.EffectiveEntry
-	nil,                                 // 77: llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
-	nil,                                 // 78: llmhost.agent.v1.UnitState.DropInsEntry
-	nil,                                 // 79: llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	(*PutCredentialRequest)(nil),        // 68: llmhost.agent.v1.PutCredentialRequest
+	(*PutCredentialResponse)(nil),       // 69: llmhost.agent.v1.PutCredentialResponse
+	(*ObserveCredentialRequest)(nil),    // 70: llmhost.agent.v1.ObserveCredentialRequest
+	(*CredentialState)(nil),             // 71: llmhost.agent.v1.CredentialState
+	(*ExamineRequest)(nil),              // 72: llmhost.agent.v1.ExamineRequest
+	(*ExamineResponse)(nil),             // 73: llmhost.agent.v1.ExamineResponse
+	(*Evidence)(nil),                    // 74: llmhost.agent.v1.Evidence
+	(*FolderEvidence)(nil),              // 75: llmhost.agent.v1.FolderEvidence
+	(*SwitchUnitRequest)(nil),           // 76: llmhost.agent.v1.SwitchUnitRequest
+	(*RemoveRequest)(nil),               // 77: llmhost.agent.v1.RemoveRequest
+	(*RemoveResponse)(nil),              // 78: llmhost.agent.v1.RemoveResponse
+	(*DialData)(nil),                    // 79: llmhost.agent.v1.DialData
+	nil,                                 // 80: llmhost.agent.v1.ConfigurationState.EffectiveEntry
+	nil,                                 // 81: llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
+	nil,                                 // 82: llmhost.agent.v1.UnitState.DropInsEntry
+	nil,                                 // 83: llmhost.agent.v1.PutUnitRequest.DropInsEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	7,  // 0: llmhost.agent.v1.FactsResponse.gpus:type_name -> llmhost.agent.v1.GPU
 	11, // 1: llmhost.agent.v1.ListOwnedResponse.owned:type_name -> llmhost.agent.v1.Owned
 	16, // 2: llmhost.agent.v1.ChangeResponse.guarded:type_name -> llmhost.agent.v1.Guarded
-	76, // 3: llmhost.agent.v1.ConfigurationState.effective:type_name -> llmhost.agent.v1.ConfigurationState.EffectiveEntry
+	80, // 3: llmhost.agent.v1.ConfigurationState.effective:type_name -> llmhost.agent.v1.ConfigurationState.EffectiveEntry
 	11, // 4: llmhost.agent.v1.ConfigurationState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 5: llmhost.agent.v1.PutConfigurationRequest.claim:type_name -> llmhost.agent.v1.Claim
 	15, // 6: llmhost.agent.v1.PutConfigurationRequest.guard:type_name -> llmhost.agent.v1.Guard
-	77, // 7: llmhost.agent.v1.PutConfigurationRequest.effective:type_name -> llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
+	81, // 7: llmhost.agent.v1.PutConfigurationRequest.effective:type_name -> llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
 	11, // 8: llmhost.agent.v1.PathState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 9: llmhost.agent.v1.PutFileRequest.claim:type_name -> llmhost.agent.v1.Claim
 	15, // 10: llmhost.agent.v1.PutFileRequest.guard:type_name -> llmhost.agent.v1.Guard
@@ -5791,10 +6112,10 @@ var file_agent_proto_depIdxs = []int32{
 	11, // 12: llmhost.agent.v1.UserState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 13: llmhost.agent.v1.PutUserRequest.claim:type_name -> llmhost.agent.v1.Claim
 	35, // 14: llmhost.agent.v1.ObserveUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	78, // 15: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
+	82, // 15: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
 	11, // 16: llmhost.agent.v1.UnitState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 17: llmhost.agent.v1.PutUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
-	79, // 18: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	83, // 18: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
 	32, // 19: llmhost.agent.v1.PutUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
 	35, // 20: llmhost.agent.v1.AwaitReadyRequest.readiness:type_name -> llmhost.agent.v1.Readiness
 	10, // 21: llmhost.agent.v1.ModelHeader.claim:type_name -> llmhost.agent.v1.Claim
@@ -5819,89 +6140,96 @@ var file_agent_proto_depIdxs = []int32{
 	10, // 40: llmhost.agent.v1.PullImageRequest.claim:type_name -> llmhost.agent.v1.Claim
 	14, // 41: llmhost.agent.v1.PullImageEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
 	11, // 42: llmhost.agent.v1.ImageState.owned:type_name -> llmhost.agent.v1.Owned
-	70, // 43: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
-	71, // 44: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
-	35, // 45: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	10, // 46: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
-	15, // 47: llmhost.agent.v1.RemoveRequest.guard:type_name -> llmhost.agent.v1.Guard
-	16, // 48: llmhost.agent.v1.RemoveResponse.guarded:type_name -> llmhost.agent.v1.Guarded
-	1,  // 49: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
-	3,  // 50: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
-	5,  // 51: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
-	8,  // 52: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
-	12, // 53: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
-	24, // 54: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
-	26, // 55: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
-	27, // 56: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
-	28, // 57: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
-	30, // 58: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
-	31, // 59: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
-	33, // 60: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
-	36, // 61: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
-	40, // 62: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
-	42, // 63: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
-	43, // 64: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
-	45, // 65: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
-	47, // 66: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
-	49, // 67: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
-	52, // 68: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
-	55, // 69: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
-	56, // 70: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
-	58, // 71: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
-	60, // 72: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
-	62, // 73: llmhost.agent.v1.Agent.LoadImage:input_type -> llmhost.agent.v1.LoadImageRequest
-	64, // 74: llmhost.agent.v1.Agent.PullImage:input_type -> llmhost.agent.v1.PullImageRequest
-	66, // 75: llmhost.agent.v1.Agent.ObserveImage:input_type -> llmhost.agent.v1.ObserveImageRequest
-	68, // 76: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
-	72, // 77: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
-	21, // 78: llmhost.agent.v1.Agent.ObserveConfiguration:input_type -> llmhost.agent.v1.ObserveConfigurationRequest
-	23, // 79: llmhost.agent.v1.Agent.PutConfiguration:input_type -> llmhost.agent.v1.PutConfigurationRequest
-	17, // 80: llmhost.agent.v1.Agent.Confirm:input_type -> llmhost.agent.v1.ConfirmRequest
-	18, // 81: llmhost.agent.v1.Agent.Undo:input_type -> llmhost.agent.v1.UndoRequest
-	19, // 82: llmhost.agent.v1.Agent.ObserveGuard:input_type -> llmhost.agent.v1.ObserveGuardRequest
-	73, // 83: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
-	75, // 84: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
-	2,  // 85: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
-	4,  // 86: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
-	6,  // 87: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
-	9,  // 88: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
-	13, // 89: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
-	25, // 90: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
-	14, // 91: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
-	14, // 92: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
-	29, // 93: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
-	14, // 94: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
-	32, // 95: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
-	34, // 96: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
-	37, // 97: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
-	41, // 98: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
-	46, // 99: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
-	46, // 100: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
-	46, // 101: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
-	48, // 102: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
-	51, // 103: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
-	54, // 104: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
-	14, // 105: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
-	57, // 106: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
-	14, // 107: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
-	61, // 108: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
-	14, // 109: llmhost.agent.v1.Agent.LoadImage:output_type -> llmhost.agent.v1.ChangeResponse
-	65, // 110: llmhost.agent.v1.Agent.PullImage:output_type -> llmhost.agent.v1.PullImageEvent
-	67, // 111: llmhost.agent.v1.Agent.ObserveImage:output_type -> llmhost.agent.v1.ImageState
-	69, // 112: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
-	37, // 113: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
-	22, // 114: llmhost.agent.v1.Agent.ObserveConfiguration:output_type -> llmhost.agent.v1.ConfigurationState
-	14, // 115: llmhost.agent.v1.Agent.PutConfiguration:output_type -> llmhost.agent.v1.ChangeResponse
-	20, // 116: llmhost.agent.v1.Agent.Confirm:output_type -> llmhost.agent.v1.GuardState
-	20, // 117: llmhost.agent.v1.Agent.Undo:output_type -> llmhost.agent.v1.GuardState
-	20, // 118: llmhost.agent.v1.Agent.ObserveGuard:output_type -> llmhost.agent.v1.GuardState
-	74, // 119: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
-	75, // 120: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
-	85, // [85:121] is the sub-list for method output_type
-	49, // [49:85] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	10, // 43: llmhost.agent.v1.PutCredentialRequest.claim:type_name -> llmhost.agent.v1.Claim
+	71, // 44: llmhost.agent.v1.PutCredentialResponse.state:type_name -> llmhost.agent.v1.CredentialState
+	11, // 45: llmhost.agent.v1.CredentialState.owned:type_name -> llmhost.agent.v1.Owned
+	74, // 46: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
+	75, // 47: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
+	35, // 48: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	10, // 49: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
+	15, // 50: llmhost.agent.v1.RemoveRequest.guard:type_name -> llmhost.agent.v1.Guard
+	16, // 51: llmhost.agent.v1.RemoveResponse.guarded:type_name -> llmhost.agent.v1.Guarded
+	1,  // 52: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
+	3,  // 53: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
+	5,  // 54: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
+	8,  // 55: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
+	12, // 56: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
+	24, // 57: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
+	26, // 58: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
+	27, // 59: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
+	28, // 60: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
+	30, // 61: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
+	31, // 62: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
+	33, // 63: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
+	36, // 64: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
+	40, // 65: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
+	42, // 66: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
+	43, // 67: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
+	45, // 68: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
+	47, // 69: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
+	49, // 70: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
+	52, // 71: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
+	55, // 72: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
+	56, // 73: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
+	58, // 74: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
+	60, // 75: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
+	62, // 76: llmhost.agent.v1.Agent.LoadImage:input_type -> llmhost.agent.v1.LoadImageRequest
+	64, // 77: llmhost.agent.v1.Agent.PullImage:input_type -> llmhost.agent.v1.PullImageRequest
+	66, // 78: llmhost.agent.v1.Agent.ObserveImage:input_type -> llmhost.agent.v1.ObserveImageRequest
+	68, // 79: llmhost.agent.v1.Agent.PutCredential:input_type -> llmhost.agent.v1.PutCredentialRequest
+	70, // 80: llmhost.agent.v1.Agent.ObserveCredential:input_type -> llmhost.agent.v1.ObserveCredentialRequest
+	72, // 81: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
+	76, // 82: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
+	21, // 83: llmhost.agent.v1.Agent.ObserveConfiguration:input_type -> llmhost.agent.v1.ObserveConfigurationRequest
+	23, // 84: llmhost.agent.v1.Agent.PutConfiguration:input_type -> llmhost.agent.v1.PutConfigurationRequest
+	17, // 85: llmhost.agent.v1.Agent.Confirm:input_type -> llmhost.agent.v1.ConfirmRequest
+	18, // 86: llmhost.agent.v1.Agent.Undo:input_type -> llmhost.agent.v1.UndoRequest
+	19, // 87: llmhost.agent.v1.Agent.ObserveGuard:input_type -> llmhost.agent.v1.ObserveGuardRequest
+	77, // 88: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
+	79, // 89: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
+	2,  // 90: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
+	4,  // 91: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
+	6,  // 92: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
+	9,  // 93: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
+	13, // 94: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
+	25, // 95: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
+	14, // 96: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
+	14, // 97: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
+	29, // 98: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
+	14, // 99: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
+	32, // 100: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
+	34, // 101: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
+	37, // 102: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
+	41, // 103: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
+	46, // 104: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
+	46, // 105: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
+	46, // 106: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
+	48, // 107: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
+	51, // 108: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
+	54, // 109: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
+	14, // 110: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
+	57, // 111: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
+	14, // 112: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
+	61, // 113: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
+	14, // 114: llmhost.agent.v1.Agent.LoadImage:output_type -> llmhost.agent.v1.ChangeResponse
+	65, // 115: llmhost.agent.v1.Agent.PullImage:output_type -> llmhost.agent.v1.PullImageEvent
+	67, // 116: llmhost.agent.v1.Agent.ObserveImage:output_type -> llmhost.agent.v1.ImageState
+	69, // 117: llmhost.agent.v1.Agent.PutCredential:output_type -> llmhost.agent.v1.PutCredentialResponse
+	71, // 118: llmhost.agent.v1.Agent.ObserveCredential:output_type -> llmhost.agent.v1.CredentialState
+	73, // 119: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
+	37, // 120: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
+	22, // 121: llmhost.agent.v1.Agent.ObserveConfiguration:output_type -> llmhost.agent.v1.ConfigurationState
+	14, // 122: llmhost.agent.v1.Agent.PutConfiguration:output_type -> llmhost.agent.v1.ChangeResponse
+	20, // 123: llmhost.agent.v1.Agent.Confirm:output_type -> llmhost.agent.v1.GuardState
+	20, // 124: llmhost.agent.v1.Agent.Undo:output_type -> llmhost.agent.v1.GuardState
+	20, // 125: llmhost.agent.v1.Agent.ObserveGuard:output_type -> llmhost.agent.v1.GuardState
+	78, // 126: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
+	79, // 127: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
+	90, // [90:128] is the sub-list for method output_type
+	52, // [52:90] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -5927,7 +6255,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   79,
+			NumMessages:   83,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -62,6 +62,8 @@ const (
 	Agent_LoadImage_FullMethodName            = "/llmhost.agent.v1.Agent/LoadImage"
 	Agent_PullImage_FullMethodName            = "/llmhost.agent.v1.Agent/PullImage"
 	Agent_ObserveImage_FullMethodName         = "/llmhost.agent.v1.Agent/ObserveImage"
+	Agent_PutCredential_FullMethodName        = "/llmhost.agent.v1.Agent/PutCredential"
+	Agent_ObserveCredential_FullMethodName    = "/llmhost.agent.v1.Agent/ObserveCredential"
 	Agent_Examine_FullMethodName              = "/llmhost.agent.v1.Agent/Examine"
 	Agent_SwitchUnit_FullMethodName           = "/llmhost.agent.v1.Agent/SwitchUnit"
 	Agent_ObserveConfiguration_FullMethodName = "/llmhost.agent.v1.Agent/ObserveConfiguration"
@@ -130,6 +132,11 @@ type AgentClient interface {
 	// PullImage has a container runtime fetch an image by its digest. The last event has the result.
 	PullImage(ctx context.Context, in *PullImageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PullImageEvent], error)
 	ObserveImage(ctx context.Context, in *ObserveImageRequest, opts ...grpc.CallOption) (*ImageState, error)
+	// PutCredential writes a secret to a file of root's, encrypted by systemd-creds with a key of
+	// the host. The file's last part is the credential's name, which is sealed with it.
+	PutCredential(ctx context.Context, in *PutCredentialRequest, opts ...grpc.CallOption) (*PutCredentialResponse, error)
+	// ObserveCredential says what a credential is without saying what it holds.
+	ObserveCredential(ctx context.Context, in *ObserveCredentialRequest, opts ...grpc.CallOption) (*CredentialState, error)
 	// Examine returns what the host says of itself, for llmhost doctor to judge: a fixed list of
 	// files and of programs that only look, as they are.
 	Examine(ctx context.Context, in *ExamineRequest, opts ...grpc.CallOption) (*ExamineResponse, error)
@@ -491,6 +498,26 @@ func (c *agentClient) ObserveImage(ctx context.Context, in *ObserveImageRequest,
 	return out, nil
 }
 
+func (c *agentClient) PutCredential(ctx context.Context, in *PutCredentialRequest, opts ...grpc.CallOption) (*PutCredentialResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutCredentialResponse)
+	err := c.cc.Invoke(ctx, Agent_PutCredential_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) ObserveCredential(ctx context.Context, in *ObserveCredentialRequest, opts ...grpc.CallOption) (*CredentialState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CredentialState)
+	err := c.cc.Invoke(ctx, Agent_ObserveCredential_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentClient) Examine(ctx context.Context, in *ExamineRequest, opts ...grpc.CallOption) (*ExamineResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExamineResponse)
@@ -650,6 +677,11 @@ type AgentServer interface {
 	// PullImage has a container runtime fetch an image by its digest. The last event has the result.
 	PullImage(*PullImageRequest, grpc.ServerStreamingServer[PullImageEvent]) error
 	ObserveImage(context.Context, *ObserveImageRequest) (*ImageState, error)
+	// PutCredential writes a secret to a file of root's, encrypted by systemd-creds with a key of
+	// the host. The file's last part is the credential's name, which is sealed with it.
+	PutCredential(context.Context, *PutCredentialRequest) (*PutCredentialResponse, error)
+	// ObserveCredential says what a credential is without saying what it holds.
+	ObserveCredential(context.Context, *ObserveCredentialRequest) (*CredentialState, error)
 	// Examine returns what the host says of itself, for llmhost doctor to judge: a fixed list of
 	// files and of programs that only look, as they are.
 	Examine(context.Context, *ExamineRequest) (*ExamineResponse, error)
@@ -761,6 +793,12 @@ func (UnimplementedAgentServer) PullImage(*PullImageRequest, grpc.ServerStreamin
 }
 func (UnimplementedAgentServer) ObserveImage(context.Context, *ObserveImageRequest) (*ImageState, error) {
 	return nil, status.Error(codes.Unimplemented, "method ObserveImage not implemented")
+}
+func (UnimplementedAgentServer) PutCredential(context.Context, *PutCredentialRequest) (*PutCredentialResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutCredential not implemented")
+}
+func (UnimplementedAgentServer) ObserveCredential(context.Context, *ObserveCredentialRequest) (*CredentialState, error) {
+	return nil, status.Error(codes.Unimplemented, "method ObserveCredential not implemented")
 }
 func (UnimplementedAgentServer) Examine(context.Context, *ExamineRequest) (*ExamineResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Examine not implemented")
@@ -1232,6 +1270,42 @@ func _Agent_ObserveImage_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_PutCredential_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutCredentialRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).PutCredential(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_PutCredential_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).PutCredential(ctx, req.(*PutCredentialRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_ObserveCredential_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ObserveCredentialRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ObserveCredential(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ObserveCredential_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ObserveCredential(ctx, req.(*ObserveCredentialRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Agent_Examine_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ExamineRequest)
 	if err := dec(in); err != nil {
@@ -1458,6 +1532,14 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ObserveImage",
 			Handler:    _Agent_ObserveImage_Handler,
+		},
+		{
+			MethodName: "PutCredential",
+			Handler:    _Agent_PutCredential_Handler,
+		},
+		{
+			MethodName: "ObserveCredential",
+			Handler:    _Agent_ObserveCredential_Handler,
 		},
 		{
 			MethodName: "Examine",

@@ -16,8 +16,9 @@ import (
 const maxAnswer = 1 << 20
 
 // Ask asks a model server for one token of a chat completion. No error means that the model
-// was loaded and has computed something, which no health check says.
-func (d Dialer) Ask(ctx context.Context, address, model string) error {
+// was loaded and has computed something, which no health check says. A key is sent unless it is
+// empty.
+func (d Dialer) Ask(ctx context.Context, address, model, key string) error {
 	body, err := json.Marshal(map[string]any{
 		"model":      model,
 		"messages":   []map[string]string{{"role": "user", "content": "Hello"}},
@@ -32,6 +33,9 @@ func (d Dialer) Ask(ctx context.Context, address, model string) error {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -105,7 +105,7 @@ func TestServerIsAskedForACompletion(t *testing.T) {
 		}
 		io.WriteString(w, `{"choices":[{"message":{"content":"Hi"}}]}`)
 	})
-	if err := d.Ask(t.Context(), address, "tiny"); err != nil {
+	if err := d.Ask(t.Context(), address, "tiny", ""); err != nil {
 		t.Error(err)
 	}
 }
@@ -128,7 +128,7 @@ func TestOnlyACompletionIsAnAnswer(t *testing.T) {
 				w.WriteHeader(test.status)
 				io.WriteString(w, test.body)
 			})
-			if err := d.Ask(t.Context(), address, "tiny"); err == nil || !strings.Contains(err.Error(), test.want) {
+			if err := d.Ask(t.Context(), address, "tiny", ""); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
 		})
@@ -142,7 +142,7 @@ func TestAskingCanBeGivenUp(t *testing.T) {
 	defer close(release)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-asked; cancel() }()
-	if err := d.Ask(ctx, address, "tiny"); err == nil {
+	if err := d.Ask(ctx, address, "tiny", ""); err == nil {
 		t.Error("an answer that was never given")
 	}
 }

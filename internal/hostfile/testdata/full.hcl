@@ -105,6 +105,7 @@ host "full" {
     cpus          = 6.5
     gpus          = [1]
     exclusive     = "large"
+    api_key       = "family"
     ready_timeout = "10m"
     stop_timeout  = "2m"
 
@@ -144,6 +145,16 @@ host "full" {
     quantization           = "fp8"
     attention_backend      = "flashinfer"
     gpu_memory_utilization = 0.8
+  }
+
+  secret "family" {
+    kind    = "api-key"
+    max_age = "720h"
+    overlap = "48h"
+  }
+
+  secret "signing" {
+    kind = "hmac"
   }
 
   directory "/srv/notes" {

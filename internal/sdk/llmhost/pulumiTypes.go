@@ -17,6 +17,8 @@ var _ = internal.GetEnvOrDefault
 type Readiness struct {
 	// `unix:/run/llmhost/NAME/llm.sock` or `tcp:127.0.0.1:PORT`.
 	Address string `pulumi:"address"`
+	// Path on the host of the credential whose first API key the server has to be sent.
+	Credential *string `pulumi:"credential"`
 	// Name of the model in the request.
 	Model string `pulumi:"model"`
 	// How long to wait for the answer, in seconds.
@@ -51,6 +53,8 @@ type ReadinessInput interface {
 type ReadinessArgs struct {
 	// `unix:/run/llmhost/NAME/llm.sock` or `tcp:127.0.0.1:PORT`.
 	Address pulumi.StringInput `pulumi:"address"`
+	// Path on the host of the credential whose first API key the server has to be sent.
+	Credential pulumi.StringPtrInput `pulumi:"credential"`
 	// Name of the model in the request.
 	Model pulumi.StringInput `pulumi:"model"`
 	// How long to wait for the answer, in seconds.
@@ -151,6 +155,11 @@ func (o ReadinessOutput) Address() pulumi.StringOutput {
 	return o.ApplyT(func(v Readiness) string { return v.Address }).(pulumi.StringOutput)
 }
 
+// Path on the host of the credential whose first API key the server has to be sent.
+func (o ReadinessOutput) Credential() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v Readiness) *string { return v.Credential }).(pulumi.StringPtrOutput)
+}
+
 // Name of the model in the request.
 func (o ReadinessOutput) Model() pulumi.StringOutput {
 	return o.ApplyT(func(v Readiness) string { return v.Model }).(pulumi.StringOutput)
@@ -192,6 +201,16 @@ func (o ReadinessPtrOutput) Address() pulumi.StringPtrOutput {
 			return nil
 		}
 		return &v.Address
+	}).(pulumi.StringPtrOutput)
+}
+
+// Path on the host of the credential whose first API key the server has to be sent.
+func (o ReadinessPtrOutput) Credential() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *Readiness) *string {
+		if v == nil {
+			return nil
+		}
+		return v.Credential
 	}).(pulumi.StringPtrOutput)
 }
 
