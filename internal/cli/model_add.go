@@ -314,12 +314,13 @@ func (c *modelAdd) write(h *hostfile.Host, result *addedModel) error {
 func (c *modelAdd) changes(h *hostfile.Host, result *addedModel) []hostfile.Change {
 	var companions []hostfile.NewCompanion
 	for _, p := range result.Companions {
-		companions = append(companions, hostfile.NewCompanion{Model: result.Name, Name: p.Name, Kind: p.Kind, Source: p.Source, SHA256: p.SHA256, Origin: p.Origin})
+		companions = append(companions, hostfile.NewCompanion{Model: result.Name, Name: p.Name, Kind: p.Kind, Source: p.Source, SHA256: p.SHA256, Origin: p.Origin, Shape: shapeOf(p.Description)})
 	}
 	if !result.replaced {
 		m := hostfile.NewModel{
 			Name: result.Name, Source: result.Model.Source, SHA256: result.Model.SHA256, Origin: result.Model.Origin,
-			Retain: c.retain, Download: c.download, AllowPickle: c.allowPickle, Companions: companions,
+			Retain: c.retain, Download: c.download, AllowPickle: c.allowPickle,
+			Shape: shapeOf(result.Model.Description), Companions: companions,
 		}
 		result.block = m.String()
 		return []hostfile.Change{m}
@@ -339,11 +340,15 @@ func (c *modelAdd) changes(h *hostfile.Host, result *addedModel) []hostfile.Chan
 
 // replaced are the changes that give a block another source.
 func replaced(block, name string, p addedPart) []hostfile.Change {
-	return []hostfile.Change{
+	changes := []hostfile.Change{
 		hostfile.Edit{Block: block, Name: name, Attribute: "source", Value: p.Source},
 		hostfile.Edit{Block: block, Name: name, Attribute: "sha256", Value: p.SHA256},
 		hostfile.Origin{Block: block, Name: name, Text: p.Origin},
 	}
+	if shape := shapeOf(p.Description); shape != nil {
+		changes = append(changes, hostfile.NewShape{Block: block, Name: name, Shape: *shape})
+	}
+	return changes
 }
 
 var unusual = regexp.MustCompile(`[^a-z0-9._-]+`)

@@ -127,7 +127,7 @@ func TestAddedFolderHasTheManifestsDigest(t *testing.T) {
 		t.Fatalf("exit code %d, %v: %s", code, err, out)
 	}
 	text := contents(t, filepath.Join(dir, "hosts", "good.hcl"))
-	want := fmt.Sprintf("  model \"x\" {\n    source = \"../models/x-00001-of-00002.gguf\"\n    sha256 = \"%x\" # of the local files, on %s\n  }\n",
+	want := fmt.Sprintf("  model \"x\" {\n    source = \"../models/x-00001-of-00002.gguf\"\n    sha256 = \"%x\" # of the local files, on %s\n\n    shape {\n      size         = \"492800B\"\n",
 		sha256.Sum256(manifest.Bytes()), time.Now().Format(time.DateOnly))
 	if !bytes.Contains([]byte(text), []byte(want)) {
 		t.Errorf("the host file lacks\n%s\nand is\n%s", want, text)

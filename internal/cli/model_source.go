@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/llmhost/llmhost/internal/hostfile"
 	"github.com/llmhost/llmhost/internal/modelfile"
+	"github.com/llmhost/llmhost/internal/modelfile/header"
 	"github.com/llmhost/llmhost/internal/remote"
 	"github.com/llmhost/llmhost/internal/source"
 	"github.com/llmhost/llmhost/internal/transfer"
@@ -73,14 +75,40 @@ func (l *looker) open(ctx context.Context, s modelfile.Source) (transfer.Source,
 	return source.Open(ctx, s, l.options())
 }
 
-// pin finds out the digest of a source, and says where it is from.
-func (l *looker) pin(ctx context.Context, s modelfile.Source) (sum, origin string, err error) {
-	src, err := l.open(ctx, s)
+// pin finds out the digest of what a host file names, says where it is from, and what the model's shape is if that is another
+// one than the host file's. A source that is no model has none, which is said where it is deployed.
+func (l *looker) pin(ctx context.Context, p hostfile.Pin) (sum, origin string, shape *hostfile.Shape, err error) {
+	src, err := l.open(ctx, p.Source)
 	if err != nil {
-		return "", "", err
+		return "", "", nil, err
 	}
 	defer src.Close()
-	return l.digest(ctx, s, src, "")
+	if sum, origin, err = l.digest(ctx, p.Source, src, ""); err != nil || p.Block == "engine" {
+		return sum, origin, nil, err
+	}
+	d, err := header.Check(ctx, src, header.Options{Role: header.Role(p.Kind), AllowPickle: true})
+	var none *header.Error
+	switch {
+	case errors.As(err, &none):
+		return sum, origin, nil, nil
+	case err != nil:
+		return "", "", nil, err
+	}
+	if shape = shapeOf(d); shape.Same(p.Shape) {
+		shape = nil
+	}
+	return sum, origin, shape, nil
+}
+
+// shapeOf is what a model's headers say of how much memory it needs, nil if they don't.
+func shapeOf(d header.Description) *hostfile.Shape {
+	if d.Weights == 0 {
+		return nil
+	}
+	return &hostfile.Shape{
+		Size: hostfile.Bytes(d.Weights), Layers: int(d.Layers), KVPerToken: hostfile.Bytes(d.KVPerToken),
+		Vocabulary: int(d.Vocabulary), Width: int(d.Width),
+	}
 }
 
 // projectors are sources beside a model's that look like its projectors, as they would be typed.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/llmhost/llmhost/internal/hostfile"
@@ -21,7 +22,8 @@ type pinned struct {
 	New     string `json:"new"`
 	Changed bool   `json:"changed"`
 
-	origin string // where the digest is from
+	origin string          // where the digest is from
+	shape  *hostfile.Shape // another one than the host file's; nil: it is as it was, or can't be known
 }
 
 func newPinCmd() *cobra.Command {
@@ -32,6 +34,7 @@ func newPinCmd() *cobra.Command {
 		Short: "Write the SHA-256 of engines and models into the host file",
 		Long: "Find out the SHA-256 of what engine, model and companion blocks name, of all of them or those given, and\n" +
 			"write it into the host file. Comments and layout stay, and a digest that is right already isn't touched.\n" +
+			"Of models and companions also their shape is written, which says how much memory they need.\n" +
 			"Local files are read, and remembered until they change; a hub or a host is asked; and where nobody says\n" +
 			"a digest, the bytes are read through. A companion's name is MODEL/NAME.\n\n" +
 			"Pin a file only after you have compared it with what its publisher says: a deployment trusts the digest.\n\n" +
@@ -90,12 +93,12 @@ func digests(ctx context.Context, cmd *cobra.Command, file string, args []string
 	entries := make([]pinned, 0, len(pins))
 	var failed []error
 	for _, p := range pins {
-		digest, origin, err := look.pin(ctx, p.Source)
+		digest, origin, shape, err := look.pin(ctx, p)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s %q: %w", p.Block, p.Name, err))
 			continue
 		}
-		entries = append(entries, pinned{p.Block, p.Name, p.Source.Text, p.SHA256, digest, digest != p.SHA256, origin})
+		entries = append(entries, pinned{p.Block, p.Name, p.Source.Text, p.SHA256, digest, digest != p.SHA256, origin, shape})
 	}
 	return entries, errors.Join(failed...)
 }
@@ -130,6 +133,9 @@ func selectPins(pins []hostfile.Pin, file string, args []string) ([]hostfile.Pin
 func writeDigests(file string, entries []pinned) error {
 	var edits []hostfile.Change
 	for _, e := range entries {
+		if e.shape != nil {
+			edits = append(edits, hostfile.NewShape{Block: e.Kind, Name: e.Name, Shape: *e.shape})
+		}
 		if e.Changed {
 			edits = append(edits, hostfile.Pin{Block: e.Kind, Name: e.Name}.Edit(e.New),
 				hostfile.Origin{Block: e.Kind, Name: e.Name, Text: e.origin, Refresh: true})
@@ -137,6 +143,18 @@ func writeDigests(file string, entries []pinned) error {
 	}
 	_, err := hostfile.Rewrite(file, edits...)
 	return err
+}
+
+// shapeText says what of a model decides how much memory it needs.
+func shapeText(s hostfile.Shape) string {
+	text := humanize.IBytes(uint64(s.Size)) + " of weights"
+	if s.Layers > 0 {
+		text += fmt.Sprintf(" in %s", plural(s.Layers, "layer", "layers"))
+	}
+	if s.KVPerToken > 0 {
+		text += fmt.Sprintf(", %s of KV cache for 1024 tokens", humanize.IBytes(1024*uint64(s.KVPerToken)))
+	}
+	return text
 }
 
 func anyChanged(entries []pinned) bool {
@@ -158,6 +176,9 @@ func writePinsText(w io.Writer, entries []pinned, check bool) error {
 			fmt.Fprintf(&b, "%s %s: no digest → %s\n", e.Kind, e.Name, e.New)
 		default:
 			fmt.Fprintf(&b, "%s %s: %s → %s\n", e.Kind, e.Name, e.Old, e.New)
+		}
+		if e.shape != nil && !check {
+			fmt.Fprintf(&b, "%s %s: %s\n", e.Kind, e.Name, shapeText(*e.shape))
 		}
 	}
 	switch {

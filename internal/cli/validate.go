@@ -30,7 +30,9 @@ func newValidateCmd() *cobra.Command {
 		Use:   "validate [FILE…]",
 		Short: "Check host files and report every fault at once",
 		Long: "Check host files, all of the project's without an argument, and report every fault with its place and\n" +
-			"what was probably meant. Nothing is contacted, and the local files that a host file names needn't exist.\n\n" +
+			"what was probably meant. Servers that don't fit on the machine together are a fault, by what the host file\n" +
+			"and the machine's facts (`llmhost probe`) say. Nothing is contacted, and the local files that a host file\n" +
+			"names needn't exist.\n\n" +
 			"With --json the result is an array of {file, valid, diagnostics}, each diagnostic {severity, summary,\n" +
 			"detail, line, column, endLine, endColumn}; a diagnostic about a whole file has line 0.\n\n" +
 			"The exit code is 0 if every file is valid and 1 otherwise.",
@@ -43,7 +45,7 @@ func newValidateCmd() *cobra.Command {
 			var results []validation
 			valid := true
 			for _, file := range files {
-				host, diags := hostfile.Load(file)
+				host, _, diags := hostfile.LoadFit(file)
 				results = append(results, validation{file, host, diags})
 				valid = valid && host != nil
 			}

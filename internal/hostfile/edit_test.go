@@ -163,10 +163,10 @@ func TestPins(t *testing.T) {
 		return modelfile.Source{Text: path, Kind: modelfile.Local, Path: path}
 	}
 	want := []Pin{
-		{"engine", "llama.cpp", local("/a.tar"), digest},
-		{"model", "missing", local("/b.gguf"), ""},
-		{"companion", "missing/vision", modelfile.Source{Text: "host:/data/v.gguf", Kind: modelfile.Host, Path: "/data/v.gguf"}, ""},
-		{"model", "placeholder", local("/c.gguf"), ""},
+		{"engine", "llama.cpp", local("/a.tar"), digest, "", nil},
+		{"model", "missing", local("/b.gguf"), "", "", nil},
+		{"companion", "missing/vision", modelfile.Source{Text: "host:/data/v.gguf", Kind: modelfile.Host, Path: "/data/v.gguf"}, "", MMProj, nil},
+		{"model", "placeholder", local("/c.gguf"), "", "", nil},
 	}
 	if diff := cmp.Diff(want, host.Pins()); diff != "" {
 		t.Errorf("pins (-want +got):\n%s", diff)
@@ -185,5 +185,69 @@ func TestPins(t *testing.T) {
 	write(strings.Replace(text, "local {}", "", 1))
 	if _, diags := LoadUnpinned(file); len(diags) != 1 {
 		t.Errorf("diagnostics: %v", diags)
+	}
+}
+
+func TestShapeIsWrittenAndReplaced(t *testing.T) {
+	const before = `host "h" {
+  local {}
+
+  model "m" {
+    source = "/m.gguf"
+    sha256 = "x" # kept
+
+    companion "draft" {
+      kind   = "draft"
+      source = "/d.gguf"
+    }
+  }
+}
+`
+	change := func(text string, c Change) string {
+		t.Helper()
+		out, err := Apply([]byte(text), "h.hcl", c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	companion := NewShape{"companion", "m/draft", Shape{Size: 5 << 20}}
+	model := NewShape{"model", "m", Shape{Size: 1 << 30, Layers: 32, KVPerToken: 128 << 10, Vocabulary: 1000, Width: 4096}}
+	text := change(change(before, companion), model)
+	const want = `host "h" {
+  local {}
+
+  model "m" {
+    source = "/m.gguf"
+    sha256 = "x" # kept
+
+    companion "draft" {
+      kind   = "draft"
+      source = "/d.gguf"
+
+      shape {
+        size = "5MiB"
+      }
+    }
+
+    shape {
+      size         = "1GiB"
+      layers       = 32
+      kv_per_token = "128KiB"
+      vocabulary   = 1000
+      width        = 4096
+    }
+  }
+}
+`
+	if diff := cmp.Diff(want, text); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if again := change(text, model); again != text {
+		t.Errorf("the same shape changes the text:\n%s", cmp.Diff(text, again))
+	}
+	model.Shape.Size = 2 << 30
+	if diff := cmp.Diff(strings.Replace(text, `"1GiB"`, `"2GiB"`, 1), change(text, model)); diff != "" {
+		t.Errorf("a new size (-want +got):\n%s", diff)
 	}
 }

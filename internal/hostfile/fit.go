@@ -74,7 +74,7 @@ func (d *decoder) checkMemory(h *Host, s *Server) {
 	case !written:
 		d.errorAt(s.Range, fmt.Sprintf("server %q has no memory", s.Name),
 			"It follows from the model's shape, which llmhost pin writes into the block of model %q. Or write it: memory = %q.", s.Model, "8GiB")
-		d.concerns("memory")
+		d.concerns("shape") // which is what is missing: a value that is faulty is another fault
 	case known && s.Memory > 0 && uint64(s.Memory) < ram.Sum():
 		d.warnAt(s.At("memory"), fmt.Sprintf("server %q is given %s, and needs some %s", s.Name, s.Memory, human(ram.Sum())),
 			"%s\nWith less than the weights it reads them from the disk again for every token; with less than the rest the kernel ends it. "+
@@ -111,7 +111,7 @@ func (h *Host) CheckFit(facts *Facts) hcl.Diagnostics {
 	return append(diags, h.checkProcessors(facts)...)
 }
 
-// placed lists what of the servers is at the same place at the same time: the alternatives of a group are one, the largest.
+// together lists what of the servers is at the same place at the same time: the alternatives of a group are one, the largest.
 func (h *Host) together(needOf func(*Server) (fit.Need, bool)) (rows []row, last *Server, sum uint64) {
 	groups := map[string]int{}
 	for i := range h.Servers {
@@ -235,7 +235,15 @@ func arithmetic(lines [][]string, rows []row, has string, capacity uint64) strin
 	for _, r := range rows {
 		n := r.need
 		sum += n.Sum()
-		lines = append(lines, []string{r.name, human(n.Weights), human(n.KV), human(n.Compute), human(n.Overhead), human(n.Sum())})
+		line := []string{r.name}
+		for _, part := range []uint64{n.Weights, n.KV, n.Compute, n.Overhead} {
+			if part == 0 {
+				line = append(line, "-")
+				continue
+			}
+			line = append(line, human(part))
+		}
+		lines = append(lines, append(line, human(n.Sum())))
 	}
 	if len(rows) > 1 {
 		lines = append(lines, []string{"together", "", "", "", "", human(sum)})

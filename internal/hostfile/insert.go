@@ -23,6 +23,7 @@ type NewModel struct {
 	Retain      bool
 	Download    string
 	AllowPickle bool
+	Shape       *Shape
 	Companions  []NewCompanion
 }
 
@@ -34,6 +35,7 @@ type NewCompanion struct {
 	Source string
 	SHA256 string
 	Origin string // where the digest is from, as a comment behind it
+	Shape  *Shape
 }
 
 // Origin says behind a digest where it is from. A comment that a person wrote there stays.
@@ -57,6 +59,9 @@ func (m NewModel) String() string {
 	if m.AllowPickle {
 		b.WriteString("allow_pickle = true\n")
 	}
+	if m.Shape != nil {
+		b.WriteString("\n" + m.Shape.String())
+	}
 	for _, c := range m.Companions {
 		b.WriteString("\n" + c.String())
 	}
@@ -66,8 +71,12 @@ func (m NewModel) String() string {
 
 // String is the block's text, without indentation.
 func (c NewCompanion) String() string {
-	text := fmt.Sprintf("%s %s {\nkind = %s\nsource = %s\nsha256 = %s%s\n}\n",
-		companionBlock, quote(c.Name), quote(c.Kind), quote(c.Source), quote(c.SHA256), remark(c.Origin))
+	shape := ""
+	if c.Shape != nil {
+		shape = "\n" + c.Shape.String()
+	}
+	text := fmt.Sprintf("%s %s {\nkind = %s\nsource = %s\nsha256 = %s%s\n%s}\n",
+		companionBlock, quote(c.Name), quote(c.Kind), quote(c.Source), quote(c.SHA256), remark(c.Origin), shape)
 	return string(hclwrite.Format([]byte(text)))
 }
 
@@ -165,14 +174,7 @@ func insert(src []byte, filename string, in, below *hclsyntax.Block, text string
 	if at < 0 || strings.TrimSpace(indent) != "" {
 		return nil, insertByHand(filename, in, text)
 	}
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		if line != "\n" {
-			line = indent + line
-		}
-		b.WriteString(line)
-	}
-	return splice(src, at, at, before+b.String()), nil
+	return splice(src, at, at, before+indentEach(text, indent)), nil
 }
 
 // indentOf is what stands before a position in its line.
@@ -211,4 +213,70 @@ func (o Origin) apply(src []byte, filename string) ([]byte, error) {
 		return src, nil
 	}
 	return splice(src, start, end, remark(o.Text)), nil
+}
+
+// NewShape says in a model's or a companion's block what of it decides how much memory it needs, in place of what it said.
+type NewShape struct {
+	Block, Name string // as in Edit
+	Shape       Shape
+}
+
+const shapeBlock = "shape"
+
+// String is the block's text, without indentation. What is zero isn't written.
+func (s Shape) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s {\nsize = %s\n", shapeBlock, quote(s.Size.String()))
+	if s.Layers > 0 {
+		fmt.Fprintf(&b, "layers = %d\n", s.Layers)
+	}
+	if s.KVPerToken > 0 {
+		fmt.Fprintf(&b, "kv_per_token = %s\n", quote(s.KVPerToken.String()))
+	}
+	if s.Vocabulary > 0 {
+		fmt.Fprintf(&b, "vocabulary = %d\n", s.Vocabulary)
+	}
+	if s.Width > 0 {
+		fmt.Fprintf(&b, "width = %d\n", s.Width)
+	}
+	b.WriteString("}\n")
+	return string(hclwrite.Format([]byte(b.String())))
+}
+
+// Same reports whether two shapes say the same; either may be nil.
+func (s *Shape) Same(o *Shape) bool {
+	if s == nil || o == nil {
+		return s == o
+	}
+	return s.Size == o.Size && s.Layers == o.Layers && s.KVPerToken == o.KVPerToken && s.Vocabulary == o.Vocabulary && s.Width == o.Width
+}
+
+func (n NewShape) apply(src []byte, filename string) ([]byte, error) {
+	b, err := locate(src, filename, n.Block, n.Name)
+	if err != nil {
+		return nil, err
+	}
+	text := n.Shape.String()
+	old := blockOf(b.Body, shapeBlock)
+	if old == nil {
+		return insert(src, filename, b, nil, text)
+	}
+	// The lines of the old block are replaced, if they are its alone.
+	indent := indentOf(src, old.TypeRange.Start.Byte)
+	start, end := old.TypeRange.Start.Byte-len(indent), lineAfter(src, old.CloseBraceRange.End.Byte)
+	if strings.TrimSpace(indent) != "" || end < 0 || strings.TrimSpace(string(src[old.CloseBraceRange.End.Byte:end])) != "" {
+		return nil, insertByHand(filename, b, text)
+	}
+	return splice(src, start, end, indentEach(text, indent)), nil
+}
+
+func indentEach(text, indent string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if line != "\n" {
+			line = indent + line
+		}
+		b.WriteString(line)
+	}
+	return b.String()
 }

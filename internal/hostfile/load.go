@@ -33,6 +33,22 @@ func Load(path string) (*Host, hcl.Diagnostics) {
 	return h, diags
 }
 
+// LoadFit is Load with the host's facts, if it was probed, and with what doesn't fit on the machine among the diagnostics.
+func LoadFit(path string) (*Host, *Facts, hcl.Diagnostics) {
+	host, diags := Load(path)
+	if diags.HasErrors() {
+		return nil, nil, diags
+	}
+	facts, err := LoadFacts(path)
+	if err != nil {
+		return nil, nil, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: err.Error()})
+	}
+	if diags = append(diags, host.CheckFit(facts)...); diags.HasErrors() {
+		return nil, nil, diags
+	}
+	return host, facts, diags
+}
+
 func read(path string) ([]byte, hcl.Diagnostics) {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -12,6 +12,8 @@ type Pin struct {
 	Name   string // the block's label; MODEL/NAME for a companion
 	Source modelfile.Source
 	SHA256 string // "" when the host file has no valid digest yet
+	Kind   string // of a companion
+	Shape  *Shape // of a model or a companion; nil: not known
 }
 
 // LoadUnpinned is Load of a host file whose digests may be missing or wrong; those are empty.
@@ -27,7 +29,7 @@ func LoadUnpinned(path string) (*Host, hcl.Diagnostics) {
 //
 // So may be a server's memory, which follows from a model's shape that isn't written yet.
 func ParseUnpinned(src []byte, filename string) (*Host, hcl.Diagnostics) {
-	return parse(src, filename, func(f attributeFault) bool { return f.attribute == "sha256" || f.attribute == "memory" })
+	return parse(src, filename, func(f attributeFault) bool { return f.attribute == "sha256" || f.attribute == "shape" })
 }
 
 // Pins lists everything whose digest the host file holds.
@@ -37,12 +39,12 @@ func (h *Host) Pins() []Pin {
 		if e.Source == "" {
 			continue // pinned by a version, an image's digest, or the digests in a requirements file
 		}
-		pins = append(pins, Pin{"engine", e.Name, modelfile.Source{Text: e.Source, Kind: modelfile.Local, Path: e.Source}, e.SHA256})
+		pins = append(pins, Pin{"engine", e.Name, modelfile.Source{Text: e.Source, Kind: modelfile.Local, Path: e.Source}, e.SHA256, "", nil})
 	}
 	for _, m := range h.Models {
-		pins = append(pins, Pin{modelBlock, m.Name, m.Source, m.SHA256})
+		pins = append(pins, Pin{modelBlock, m.Name, m.Source, m.SHA256, "", m.Shape})
 		for _, c := range m.Companions {
-			pins = append(pins, Pin{companionBlock, m.Name + "/" + c.Name, c.Source, c.SHA256})
+			pins = append(pins, Pin{companionBlock, m.Name + "/" + c.Name, c.Source, c.SHA256, c.Kind, c.Shape})
 		}
 	}
 	return pins

@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/llmhost/llmhost/components/host"
@@ -27,7 +29,7 @@ func Run(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	h, facts, err := load(root, ctx.Stack())
+	h, facts, err := load(ctx, root, ctx.Stack())
 	if err != nil {
 		return err
 	}
@@ -79,19 +81,21 @@ func projectRoot(dir string) (string, error) {
 	}
 }
 
-// load reads the host file of a stack and its facts. All faults of the file are in the error.
-func load(root, stack string) (*hostfile.Host, *hostfile.Facts, error) {
+// load reads the host file of a stack and its facts. All faults of the file are in the error, what doesn't fit on the machine
+// among them; what stops nothing is logged.
+func load(ctx *pulumi.Context, root, stack string) (*hostfile.Host, *hostfile.Facts, error) {
 	file := filepath.Join(root, "hosts", stack+hostfile.Extension)
 	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
 		return nil, nil, fmt.Errorf("stack %q has no host file: write hosts/%s%s", stack, stack, hostfile.Extension)
 	}
-	h, diags := hostfile.Load(file)
+	h, facts, diags := hostfile.LoadFit(file)
 	if diags.HasErrors() {
 		return nil, nil, hostfile.AsError(diags)
 	}
-	facts, err := hostfile.LoadFacts(file)
-	if err != nil {
-		return nil, nil, err
+	for _, d := range diags {
+		if err := ctx.Log.Warn(strings.TrimRight((&hostfile.Error{Diagnostics: hcl.Diagnostics{d}}).Error(), "\n"), nil); err != nil {
+			return nil, nil, err
+		}
 	}
 	return h, facts, nil
 }

@@ -66,6 +66,7 @@ var ggufSizes = map[uint32]uint64{
 type gguf struct {
 	texts    map[string]string // those of wanted keys
 	numbers  map[string]uint64
+	sums     map[string]uint64 // of wanted arrays
 	tensors  int
 	elements uint64
 	byType   map[ggufparser.GGMLType]uint64 // bytes of tensors
@@ -79,8 +80,22 @@ func wanted(key string) bool {
 		"split.no", "split.count", "split.tensors.count":
 		return true
 	}
+	for _, suffix := range shapeSuffixes {
+		if strings.HasSuffix(key, suffix) {
+			return true
+		}
+	}
 	return strings.HasSuffix(key, ".context_length")
 }
+
+// shapeSuffixes end the keys, after the architecture's name, that say how much memory a model needs.
+var shapeSuffixes = []string{".block_count", ".embedding_length", ".vocab_size",
+	".attention.head_count", ".attention.head_count_kv", ".attention.key_length", ".attention.value_length"}
+
+const (
+	tokensKey = "tokenizer.ggml.tokens" // the vocabulary, of which only the length is kept
+	maxBlocks = 100_000                 // of a model whose blocks differ, each with a number
+)
 
 func notGGUF(start []byte) *Error {
 	text := strings.ToLower(strings.TrimSpace(string(start)))
@@ -98,7 +113,7 @@ func notGGUF(start []byte) *Error {
 // readGGUF reads one header and compares its tensors with the file's size. Tensors of all shards
 // share their names.
 func readGGUF(s *stream, tensorNames map[[32]byte]bool) (*gguf, error) {
-	g := &gguf{texts: map[string]string{}, numbers: map[string]uint64{}, byType: map[ggufparser.GGMLType]uint64{}}
+	g := &gguf{texts: map[string]string{}, numbers: map[string]uint64{}, sums: map[string]uint64{}, byType: map[ggufparser.GGMLType]uint64{}}
 	start, err := s.bytes(min(s.size, 8))
 	if err != nil {
 		return nil, err
@@ -209,7 +224,7 @@ func (g *gguf) readValue(s *stream, key string, kind uint32) error {
 		}
 		return s.skipText()
 	case ggufArray:
-		return s.skipArray(key)
+		return g.readArray(s, key)
 	}
 	size, ok := ggufSizes[kind]
 	if !ok {
@@ -239,7 +254,7 @@ func (s *stream) skipText() error {
 	return s.within(n)
 }
 
-func (s *stream) skipArray(key string) error {
+func (g *gguf) readArray(s *stream, key string) error {
 	kind, err := s.uint32()
 	if err != nil {
 		return err
@@ -251,6 +266,9 @@ func (s *stream) skipArray(key string) error {
 	if kind == ggufString {
 		if n > maxHeader/8 {
 			return wrong("claims to have %d texts under the key %q", n, printable(key))
+		}
+		if key == tokensKey {
+			g.numbers[key] = n
 		}
 		if err := s.fits(n * 8); err != nil {
 			return err
@@ -269,8 +287,30 @@ func (s *stream) skipArray(key string) error {
 	if n > maxHeader/size {
 		return wrong("claims to have %d numbers under the key %q", n, printable(key))
 	}
+	if size == 4 && kind != ggufFloat32 && n > 0 && n <= maxBlocks && strings.HasSuffix(key, ".attention.head_count_kv") {
+		return g.readHeads(s, key, n)
+	}
 	return s.within(n * size)
 }
+
+// readHeads keeps the sum of an array of small numbers, one for each block.
+func (g *gguf) readHeads(s *stream, key string, n uint64) error {
+	b, err := s.bytes(4 * n)
+	if err != nil {
+		return err
+	}
+	sum := uint64(0)
+	for i := range n {
+		if heads := binary.LittleEndian.Uint32(b[4*i:]); heads < maxHeads { // a negative one is huge
+			sum += uint64(heads)
+		}
+	}
+	g.sums[key] = sum
+	return nil
+}
+
+// maxHeads is more than any block has.
+const maxHeads = 1 << 16
 
 // ggufTensor is one entry of the directory of tensors.
 type ggufTensor struct {
@@ -531,6 +571,7 @@ func (g *gguf) describe(c *checker) error {
 	c.d.Quantization = g.quantization()
 	c.d.Parameters = g.elements
 	c.d.Context = g.numbers[architecture+".context_length"]
+	g.describeShape(&c.d, architecture)
 	for _, kind := range g.unknown {
 		c.warn("the tensor type %d is newer than this llmhost, so its tensors' sizes aren't checked", uint32(kind))
 	}
@@ -542,6 +583,41 @@ func (g *gguf) describe(c *checker) error {
 		c.warn("the architecture %s isn't one that llama.cpp had when this llmhost was made, so a server may not start with it", c.d.Architecture)
 	}
 	return nil
+}
+
+// describeShape fills in what decides how much memory the model needs. The KV cache is llama.cpp's (llama-kv-cache.cpp): keys and
+// values of each block, of as many heads as it has for them. Numbers that no model has are taken for unknown.
+func (g *gguf) describeShape(d *Description, architecture string) {
+	number := func(key string, most uint64) uint64 {
+		if n := g.numbers[architecture+key]; n <= most {
+			return n
+		}
+		return 0
+	}
+	d.Weights = g.bytes()
+	d.Layers = number(".block_count", maxBlocks)
+	d.Width = number(".embedding_length", 1<<20)
+	if d.Vocabulary = g.numbers[tokensKey]; d.Vocabulary == 0 {
+		d.Vocabulary = number(".vocab_size", 1<<30)
+	}
+	heads := number(".attention.head_count", maxHeads)
+	shared, differ := g.sums[architecture+".attention.head_count_kv"]
+	if !differ {
+		each, written := g.numbers[architecture+".attention.head_count_kv"]
+		if !written || each > maxHeads {
+			each = heads
+		}
+		shared = each * d.Layers
+	}
+	keys, values := number(".attention.key_length", 1<<20), number(".attention.value_length", 1<<20)
+	if heads > 0 && keys == 0 {
+		keys = d.Width / heads
+	}
+	if heads > 0 && values == 0 {
+		values = d.Width / heads
+	}
+	const each = 2 // bytes of a number, by default
+	d.KVPerToken = shared * (keys + values) * each
 }
 
 // role is what the file says that it is.

@@ -53,7 +53,12 @@ type Description struct {
 	Context      uint64   `json:"context,omitempty"`      // tokens that it was trained with; 0: unknown
 	Size         uint64   `json:"size"`                   // bytes of all files
 	Files        int      `json:"files"`
-	Warnings     []string `json:"warnings,omitempty"` // what a server may stumble over
+	Weights      uint64   `json:"weights,omitempty"`    // bytes of all tensors
+	Layers       uint64   `json:"layers,omitempty"`     // transformer blocks; 0: unknown
+	KVPerToken   uint64   `json:"kvPerToken,omitempty"` // bytes that a token takes in the KV cache, with 16 bits a number; 0: none, or unknown
+	Vocabulary   uint64   `json:"vocabulary,omitempty"` // tokens; 0: unknown
+	Width        uint64   `json:"width,omitempty"`      // length of an embedding; 0: unknown
+	Warnings     []string `json:"warnings,omitempty"`   // what a server may stumble over
 }
 
 // Error is why files are no model that may be used.

@@ -75,7 +75,9 @@ func TestGGUFIsDescribed(t *testing.T) {
 		t.Errorf("it has %d parameters", got.Parameters)
 	}
 	want := header.Description{Format: "GGUF", Name: "tiny", Architecture: "llama", Quantization: "F32", Context: 2048,
-		Size: uint64(len(data)), Files: 1, Parameters: got.Parameters}
+		Size: uint64(len(data)), Files: 1, Parameters: got.Parameters,
+		// 2 blocks, 2 heads of 16 numbers for keys and for values, 2 bytes each.
+		Weights: got.Weights, Layers: 2, KVPerToken: 2 * 2 * (16 + 16) * 2, Vocabulary: got.Vocabulary, Width: 64}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -333,7 +335,7 @@ func rawSafetensors(text string, data int) []byte {
 
 func TestSafetensorsAreDescribed(t *testing.T) {
 	m := inMemory{
-		"config.json": []byte(`{"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 8192}`),
+		"config.json": []byte(`{"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 8192, "num_hidden_layers": 36, "hidden_size": 2560, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936}`),
 		"model-00001-of-00002.safetensors": safetensorsFile(t, map[string]any{
 			"__metadata__": map[string]string{"format": "pt"},
 			"a":            tensor("BF16", []int{2, 4}, 0, 16),
@@ -347,7 +349,8 @@ func TestSafetensorsAreDescribed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := header.Description{Format: "safetensors", Architecture: "LlamaForCausalLM", Quantization: "BF16", Parameters: 12, Context: 8192, Files: 5, Size: got.Size}
+	want := header.Description{Format: "safetensors", Architecture: "LlamaForCausalLM", Quantization: "BF16", Parameters: 12, Context: 8192, Files: 5, Size: got.Size,
+		Weights: 26, Layers: 36, KVPerToken: 36 * 8 * 2 * 128 * 2, Vocabulary: 151936, Width: 2560}
 	warnings := got.Warnings
 	got.Warnings = nil
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -229,6 +229,9 @@ func (c *checker) checkSafetensors(files []int) error {
 		}
 	}
 	c.d.Parameters = t.elements
+	for _, size := range t.byType {
+		c.d.Weights += size
+	}
 	most := uint64(0)
 	for kind, size := range t.byType {
 		if kind = printable(kind); size > most || size == most && kind < c.d.Quantization {
@@ -311,6 +314,8 @@ func (c *checker) readConfig() error {
 		Quantization  struct {
 			Method string `json:"quant_method"`
 		} `json:"quantization_config"`
+		configShape
+		Text configShape `json:"text_config"` // of a model that also sees or hears
 	}
 	if err := c.decode(i, maxConfig, &config); err != nil {
 		return named("config.json", err)
@@ -321,10 +326,46 @@ func (c *checker) readConfig() error {
 	if config.Context >= 1 && config.Context < 1<<40 {
 		c.d.Context = uint64(config.Context)
 	}
+	shape := config.configShape
+	if shape.Layers == 0 {
+		shape = config.Text
+	}
+	shape.describe(&c.d)
 	if method := printable(config.Quantization.Method); method != "" {
 		c.d.Quantization = method
 	}
 	return nil
+}
+
+// configShape is what a configuration says of how much memory its model needs.
+type configShape struct {
+	Layers     float64 `json:"num_hidden_layers"`
+	Width      float64 `json:"hidden_size"`
+	Heads      float64 `json:"num_attention_heads"`
+	KVHeads    float64 `json:"num_key_value_heads"`
+	HeadDim    float64 `json:"head_dim"`
+	Vocabulary float64 `json:"vocab_size"`
+}
+
+// describe fills in what is believable.
+func (s configShape) describe(d *Description) {
+	number := func(n float64, most uint64) uint64 {
+		if n >= 1 && n <= float64(most) {
+			return uint64(n)
+		}
+		return 0
+	}
+	d.Layers, d.Width, d.Vocabulary = number(s.Layers, maxBlocks), number(s.Width, 1<<20), number(s.Vocabulary, 1<<30)
+	heads, dim := number(s.Heads, maxHeads), number(s.HeadDim, 1<<20)
+	shared := number(s.KVHeads, maxHeads)
+	if shared == 0 {
+		shared = heads
+	}
+	if dim == 0 && heads > 0 {
+		dim = d.Width / heads
+	}
+	const each = 2 // bytes of a number, by default
+	d.KVPerToken = d.Layers * shared * 2 * dim * each
 }
 
 // decode reads a small JSON file.
