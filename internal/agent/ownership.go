@@ -23,6 +23,7 @@ const (
 	kindImage     = "Image"
 
 	kindCredential = "Credential"
+	kindQuadlet    = "Quadlet"
 )
 
 // AcquireLease makes this agent's session the one that may change the host.
@@ -100,7 +101,7 @@ func validate(kind string, c *agentpb.Claim) error {
 	case c.GetKind() != kind:
 		return fault.New(agentpb.Reason_INVALID, "the claim is of a %s, and a %s was to be changed", c.GetKind(), kind)
 	}
-	if kind == kindUser || kind == kindUnit || kind == kindImage {
+	if kind == kindUser || kind == kindUnit || kind == kindImage || kind == kindQuadlet {
 		return nil // their names have rules of their own
 	}
 	return validPath(c.GetId())

@@ -62,29 +62,37 @@ func (s *Server) AwaitReady(req *agentpb.AwaitReadyRequest, stream grpc.ServerSt
 	if err := systemd.ValidName(req.GetUnit()); err != nil {
 		return err
 	}
-	r := req.GetReadiness()
+	w := &wait{server: s, manager: s.systemd, journal: s.journal, unit: req.GetUnit(), readiness: req.GetReadiness(), stream: stream}
+	return w.run()
+}
+
+// run waits, and sends what has come of it.
+func (w *wait) run() error {
+	r := w.readiness
 	if r == nil || r.GetTimeoutSeconds() == 0 || r.GetTimeoutSeconds() > maxReadySeconds {
 		return fault.New(agentpb.Reason_INVALID, "say how to ask the server, and for how long: 1 s to a day")
 	}
 	limit := time.Duration(r.GetTimeoutSeconds()) * time.Second
-	ctx, cancel := context.WithTimeout(stream.Context(), limit)
+	ctx, cancel := context.WithTimeout(w.stream.Context(), limit)
 	defer cancel()
-	w := &wait{server: s, unit: req.GetUnit(), readiness: r, stream: stream, begun: time.Now()}
+	w.begun = time.Now()
 	reasons, err := w.until(ctx)
 	switch {
-	case stream.Context().Err() != nil:
-		return stream.Context().Err()
+	case w.stream.Context().Err() != nil:
+		return w.stream.Context().Err()
 	case errors.Is(err, context.DeadlineExceeded):
-		reasons = append([]string{fmt.Sprintf("%s has not answered within %s: %s", w.unit, limit, w.said)}, s.journal(stream.Context(), w.unit)...)
+		reasons = append([]string{fmt.Sprintf("%s has not answered within %s: %s", w.unit, limit, w.said)}, w.journal(w.stream.Context(), w.unit)...)
 	case err != nil:
 		return err
 	}
-	return stream.Send(&agentpb.ReadyEvent{Done: true, Ready: len(reasons) == 0, Reasons: reasons})
+	return w.stream.Send(&agentpb.ReadyEvent{Done: true, Ready: len(reasons) == 0, Reasons: reasons})
 }
 
-// wait is one AwaitReady on its way.
+// wait is one AwaitReady on its way, or one AwaitQuadlet.
 type wait struct {
 	server    *Server
+	manager   manager
+	journal   func(ctx context.Context, unit string) []string
 	unit      string
 	readiness *agentpb.Readiness
 	stream    grpc.ServerStreamingServer[agentpb.ReadyEvent]
@@ -97,7 +105,7 @@ type wait struct {
 // until returns without reasons when the server has answered, and with reasons when it never
 // will.
 func (w *wait) until(ctx context.Context) (reasons []string, err error) {
-	first, err := w.server.systemd.State(ctx, w.unit)
+	first, err := w.manager.State(ctx, w.unit)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +115,7 @@ func (w *wait) until(ctx context.Context) (reasons []string, err error) {
 	defer look.Stop()
 	progress := "waiting for its server"
 	for {
-		state, err := w.server.systemd.State(ctx, w.unit)
+		state, err := w.manager.State(ctx, w.unit)
 		if err != nil {
 			return nil, firstOf(ctx.Err(), err)
 		}
@@ -169,7 +177,7 @@ func (w *wait) failed(ctx context.Context, first, now *systemd.State) []string {
 	default:
 		return nil
 	}
-	return append([]string{why}, w.server.journal(ctx, w.unit)...)
+	return append([]string{why}, w.journal(ctx, w.unit)...)
 }
 
 // say sends a line of progress when it is a new one, and now and then when it isn't.

@@ -40,6 +40,7 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 		kindImage:     s.removeImage,
 
 		kindCredential: s.removeFile,
+		kindQuadlet:    s.removeQuadlet,
 	}[c.GetKind()]
 	if configurations[c.GetKind()] || c.GetKind() == kindFile && req.GetGuard() != nil {
 		effect := c.GetKind()
@@ -156,6 +157,11 @@ func (s *Server) removeUser(ctx context.Context, _ *state, e *ledger.Entry) (rem
 	exists, err := s.accountExists(e.ID)
 	if err != nil || !exists {
 		return removal{}, err
+	}
+	if e.Folder { // it ran containers
+		if err := s.stripUser(ctx, e.ID); err != nil {
+			return removal{}, fault.OfPath("remove what belongs to", "the user "+e.ID, err)
+		}
 	}
 	kept, err := account.Delete(ctx, s.accounts, e.ID)
 	if err != nil {

@@ -52,7 +52,9 @@ type Server struct {
 	servers  local.Dialer
 	limits   archive.Limits
 
-	containers container.System
+	containers  container.System
+	managerOf   func(uid int) userManager
+	userJournal func(ctx context.Context, uid int, unit string) []string
 
 	systemd   manager
 	unitFiles systemd.Files
@@ -95,7 +97,9 @@ func NewServer(o Options) *Server {
 		servers:  local.Dialer{SocketDir: local.DefaultSocketDir},
 		limits:   archive.DefaultLimits,
 
-		containers: container.System{Accounts: account.System},
+		containers:  container.System{Accounts: account.System},
+		managerOf:   func(uid int) userManager { return systemd.OfUser(uid) },
+		userJournal: systemd.UserJournal,
 
 		systemd:   manager,
 		unitFiles: systemd.Files{Root: "/"},

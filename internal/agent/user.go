@@ -6,6 +6,7 @@ import (
 	"github.com/llmhost/llmhost/internal/agent/account"
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/agent/fault"
+	"github.com/llmhost/llmhost/internal/agent/systemd"
 )
 
 // ObserveUser describes an account.
@@ -21,8 +22,12 @@ func (s *Server) ObserveUser(_ context.Context, req *agentpb.ObserveUserRequest)
 	if u == nil {
 		return &agentpb.UserState{Owned: owned}, nil
 	}
+	lacks, err := s.accounts.Lacks(u)
+	if err != nil {
+		return nil, fault.OfPath("look at", "what the user "+u.Name+" has", err)
+	}
 	return &agentpb.UserState{
-		Exists: true, Uid: u.UID, Group: u.Group, Groups: u.Groups, Home: u.Home,
+		Exists: true, Lacks: lacks, Uid: u.UID, Group: u.Group, Groups: u.Groups, Home: u.Home,
 		Shell: u.Shell, Comment: u.Comment, Locked: u.Locked, Owned: owned,
 	}, nil
 }
@@ -45,11 +50,15 @@ func (s *Server) PutUser(ctx context.Context, req *agentpb.PutUserRequest) (*age
 	if err != nil {
 		return nil, err
 	}
-	claimed, err := st.ledger.Begin(req.GetClaim(), exists, false, nil)
+	old, err := st.ledger.Find(kindUser, spec.Name)
 	if err != nil {
 		return nil, err
 	}
-	changed, err := spec.Apply(ctx, s.accounts)
+	claimed, err := st.ledger.Begin(req.GetClaim(), exists, req.GetContainers(), nil)
+	if err != nil {
+		return nil, err
+	}
+	changed, err := s.applyUser(ctx, spec, req.GetContainers(), old != nil && old.Folder)
 	if err != nil {
 		if left, lookErr := s.accountExists(spec.Name); lookErr == nil && !left {
 			// An entry that stays is incomplete, which the next run handles.
@@ -61,6 +70,41 @@ func (s *Server) PutUser(ctx context.Context, req *agentpb.PutUserRequest) (*age
 		return nil, err
 	}
 	return &agentpb.ChangeResponse{Generation: claimed.Generation, Changed: changed}, nil
+}
+
+// applyUser makes the user as declared, with what its containers need.
+func (s *Server) applyUser(ctx context.Context, spec account.Spec, containers, had bool) (changed bool, err error) {
+	if had && !containers {
+		if err := s.stripUser(ctx, spec.Name); err != nil {
+			return false, err
+		}
+	}
+	changed, err = spec.Apply(ctx, s.accounts)
+	if err != nil || !containers {
+		return changed || had && !containers, err
+	}
+	equipped, err := s.accounts.Equip(ctx, spec.Name)
+	if err != nil {
+		return true, err
+	}
+	// systemd starts the manager of a user that lingers in its own time; what is put next needs it.
+	uid, _, err := s.accounts.UID(spec.Name)
+	if err != nil {
+		return true, err
+	}
+	return changed || equipped, s.systemd.Start(ctx, systemd.UserManagerUnit(uid))
+}
+
+// stripUser ends all that a user's manager runs, and takes away what its containers had.
+func (s *Server) stripUser(ctx context.Context, name string) error {
+	u, err := s.accounts.User(name)
+	if err != nil || u == nil {
+		return err
+	}
+	if err := s.systemd.Stop(ctx, systemd.UserManagerUnit(int(u.UID))); err != nil {
+		return err
+	}
+	return s.accounts.Strip(ctx, u)
 }
 
 // accountExists reports whether a user or a group has the name.

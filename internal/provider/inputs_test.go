@@ -18,6 +18,7 @@ var replaceKeys = map[string][]string{
 	"Directory": {"path"}, "File": {"path"}, "Model": {"path"}, "Engine": {"sha256", "root"},
 	"Program": {"path"}, "Image": {"runtime", "user", "reference"}, "SystemUser": {"name"}, "SystemdUnit": {"name"},
 	"Credential": {"path"},
+	"Quadlet":    {"user", "name"},
 }
 
 // withoutDiff are the inputs whose change changes nothing on the host: where a file comes from

@@ -24,6 +24,7 @@ var kinds = map[string]kind{
 	"Model":       {key: []string{"path"}, noDiff: []string{"source", "download", "hub", "token", "signature"}},
 	"Engine":      {key: []string{"root", "sha256"}, noDiff: []string{"source"}},
 	"Program":     {key: []string{"path"}},
+	"Quadlet":     {key: []string{"user", "name"}},
 	"Image":       {key: []string{"runtime", "user", "reference"}, noDiff: []string{"source", "sha256"}},
 	"Credential":  {key: []string{"path"}},
 }

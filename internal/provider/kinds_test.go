@@ -11,6 +11,7 @@ func TestPendingID(t *testing.T) {
 		"Directory": "/srv/a", "File": "/etc/a", "Model": "/srv/a.gguf", "Engine": "/opt/a/" + digestA,
 		"Program": "/usr/local/lib/a", "Image": "podman/llm-a/sha256:" + digestA, "SystemUser": "llm-a", "SystemdUnit": "a.service",
 		"Credential": "/etc/llmhost/credentials/a",
+		"Quadlet":    "llm-a/llmhost-a",
 	}
 	for _, kind := range kinds {
 		in, _ := sample(kind)

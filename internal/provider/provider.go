@@ -49,6 +49,7 @@ func New(opts ...Option) provider.Provider {
 			infer.Resource(&Program{}),
 			infer.Resource(&Image{}),
 			infer.Resource(&Credential{}),
+			infer.Resource(&Quadlet{}),
 		},
 		Config: infer.Config(&Config{}),
 	}), i)

@@ -12,7 +12,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-var kinds = []string{"Credential", "Directory", "Engine", "File", "Image", "Model", "Program", "SystemUser", "SystemdUnit"}
+var kinds = []string{"Credential", "Directory", "Engine", "File", "Image", "Model", "Program", "Quadlet", "SystemUser", "SystemdUnit"}
 
 const (
 	digestA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -79,12 +79,23 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 	case "Image":
 		return resource.PropertyMap{"runtime": str("podman"), "user": str("llm-a"), "reference": str("sha256:" + digestA), "source": str("/i/a.tar"), "sha256": str(digestA)},
 			resource.PropertyMap{"runtime": str("docker"), "user": str("root"), "reference": str("sha256:" + digestB), "source": str("/i/b.tar"), "sha256": str(digestB)}
+	case "Quadlet":
+		quadlet := func(name string) string {
+			return "[Container]\nContainerName=" + name + "\nImage=sha256:" + digestA + "\n"
+		}
+		return resource.PropertyMap{
+				"user": str("llm-a"), "name": str("llmhost-a"), "content": str(quadlet("llmhost-a")), "state": str("running"), "socketFolder": str("a"),
+				"container": object("memory", "1"), "overrides": list(), "restartOn": object("model", "1"), "readiness": readiness(), "adopt": boolean(false)},
+			resource.PropertyMap{
+				"user": str("llm-b"), "name": str("llmhost-b"), "content": str(quadlet("llmhost-a") + "ReadOnly=true\n"), "state": str("stopped"), "socketFolder": str("b"),
+				"container": object("memory", "2"), "overrides": list("/etc/x"), "restartOn": object("model", "2"), "adopt": boolean(true),
+				"readiness": resource.NewProperty(resource.PropertyMap{"address": str("tcp:127.0.0.1:8002"), "model": str("tiny")})}
 	case "Program":
 		return resource.PropertyMap{"path": str("/usr/local/lib/a"), "release": str("1.0.0"), "current": boolean(true), "adopt": boolean(false)},
 			resource.PropertyMap{"path": str("/usr/local/lib/b"), "release": str("2.0.0"), "current": boolean(false), "adopt": boolean(true)}
 	case "SystemUser":
-		return resource.PropertyMap{"name": str("llm-a"), "home": str("/srv/a"), "shell": str("/bin/sh"), "comment": str("a"), "groups": list("video"), "locked": boolean(true), "adopt": boolean(false)},
-			resource.PropertyMap{"name": str("llm-b"), "home": str("/srv/b"), "shell": str("/bin/bash"), "comment": str("b"), "groups": list("render"), "locked": boolean(false), "adopt": boolean(true)}
+		return resource.PropertyMap{"name": str("llm-a"), "home": str("/srv/a"), "shell": str("/bin/sh"), "comment": str("a"), "groups": list("video"), "locked": boolean(true), "containers": boolean(false), "lacks": list(), "adopt": boolean(false)},
+			resource.PropertyMap{"name": str("llm-b"), "home": str("/srv/b"), "shell": str("/bin/bash"), "comment": str("b"), "groups": list("render"), "locked": boolean(false), "containers": boolean(true), "lacks": list("linger"), "adopt": boolean(true)}
 	case "SystemdUnit":
 		return resource.PropertyMap{
 				"name": str("a.service"), "content": str(unitText), "enabled": boolean(true), "masked": boolean(false), "state": str("running"),

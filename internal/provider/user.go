@@ -31,8 +31,15 @@ type SystemUserArgs struct {
 	Comment string   `pulumi:"comment,optional"`
 	Groups  []string `pulumi:"groups,optional"`
 	Locked  *bool    `pulumi:"locked,optional"`
-	Adopt   bool     `pulumi:"adopt,optional"`
+
+	Containers bool     `pulumi:"containers,optional"`
+	Lacks      []string `pulumi:"lacks,optional"`
+
+	Adopt bool `pulumi:"adopt,optional"`
 }
+
+// defaultHome is no folder, by its name.
+const defaultHome = "/nonexistent"
 
 // SystemUserState is what is known of a system user on the host.
 type SystemUserState struct {
@@ -43,14 +50,14 @@ type SystemUserState struct {
 // Annotate fixes the type's token, which is in every URN, and describes it.
 func (u *SystemUser) Annotate(a infer.Annotator) {
 	a.SetToken("index", "SystemUser")
-	a.Describe(u, "A system user with a group of the same name, a locked password and no home directory of its own.")
+	a.Describe(u, "A system user with a group of the same name, a locked password and, unless it runs containers, no home directory of its own.")
 }
 
 // Annotate describes the inputs in the schema.
 func (a *SystemUserArgs) Annotate(an infer.Annotator) {
 	an.Describe(&a.Name, "Name of the user and of its primary group.")
-	an.Describe(&a.Home, "Home directory in the account's entry. It isn't created.")
-	an.SetDefault(&a.Home, "/nonexistent")
+	an.Describe(&a.Home, "Home directory in the account's entry. It is created only for a user with `containers`.")
+	an.SetDefault(&a.Home, defaultHome)
 	an.Describe(&a.Shell, "Login shell.")
 	an.SetDefault(&a.Shell, "/usr/sbin/nologin")
 	an.Describe(&a.Comment, "The account's comment field.")
@@ -58,6 +65,9 @@ func (a *SystemUserArgs) Annotate(an infer.Annotator) {
 	an.Describe(&a.Groups, "Supplementary groups, compared as a set. They must exist.")
 	an.Describe(&a.Locked, "Always true: no password lets the user in. It is an input so that a password which somebody has set shows as drift.")
 	an.SetDefault(&a.Locked, true)
+	an.Describe(&a.Containers, "It runs containers without privileges: it gets its home directory, which is removed with it, a range of subordinate ids, and a service manager that runs without a login.")
+	an.SetDefault(&a.Containers, false)
+	an.Describe(&a.Lacks, "Always empty: what a user with `containers` doesn't have of that (`home`, `subordinateIds`, `linger`). It is an input so that it shows as drift.")
 	describeAdopt(an, &a.Adopt)
 }
 
@@ -75,6 +85,12 @@ func (*SystemUser) Check(ctx context.Context, req infer.CheckRequest) (infer.Che
 		}
 		if c.known("locked") && in.Locked != nil && !*in.Locked {
 			c.fail("locked", "must be true: a system user has no password")
+		}
+		if c.known("lacks") && len(in.Lacks) > 0 {
+			c.fail("lacks", "must be empty: it only shows what is missing on the host")
+		}
+		if c.known("containers") && c.known("home") && in.Containers && in.Home == defaultHome {
+			c.fail("home", "must be a folder of the user's own, since the images of its containers are there")
 		}
 		if !c.known("groups") {
 			return
@@ -121,7 +137,7 @@ func (*SystemUser) put(ctx context.Context, in SystemUserArgs, generation *strin
 		return Recorded{}, err
 	}
 	resp, err := h.Agent().PutUser(ctx, &agentpb.PutUserRequest{
-		Claim: c, Groups: in.Groups, Home: in.Home, Shell: in.Shell, Comment: in.Comment,
+		Claim: c, Groups: in.Groups, Home: in.Home, Shell: in.Shell, Comment: in.Comment, Containers: in.Containers,
 	})
 	if err != nil {
 		return Recorded{}, err
@@ -147,6 +163,10 @@ func (*SystemUser) Read(ctx context.Context, req infer.ReadRequest[SystemUserArg
 	in.Name, in.Locked = req.ID, &locked
 	in.Home, in.Shell, in.Comment = seen.GetHome(), seen.GetShell(), seen.GetComment()
 	in.Groups = sorted(seen.GetGroups())
+	in.Lacks = nil
+	if in.Containers {
+		in.Lacks = sorted(seen.GetLacks())
+	}
 	rec := observedRecord(ctx, req.State.Recorded, seen.GetOwned())
 	return infer.ReadResponse[SystemUserArgs, SystemUserState]{ID: req.ID, Inputs: in, State: SystemUserState{in, rec}}, nil
 }

@@ -39,7 +39,8 @@ type Entry struct {
 	Complete bool `json:"complete"`
 	// Adopted things were there before llmhost, and stay when it goes.
 	Adopted bool `json:"adopted,omitempty"`
-	// Folder says that a model is a folder: with it goes all that is in it.
+	// Folder says that a model is a folder, or that a user has a home folder: with it goes all that
+	// is in it.
 	Folder bool `json:"folder,omitempty"`
 	// CreatedParents are folders that had to be made for it, outermost first.
 	CreatedParents []string `json:"created_parents,omitempty"`

@@ -17,6 +17,10 @@ func Journal(ctx context.Context, name string) []string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "journalctl", "--unit="+name, "--lines="+strconv.Itoa(JournalLines), "--no-pager", "--quiet", "--output=cat")
+	return lastLines(cmd)
+}
+
+func lastLines(cmd *exec.Cmd) []string {
 	said, err := cmd.Output()
 	if err != nil {
 		return nil

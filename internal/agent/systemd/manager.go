@@ -26,9 +26,11 @@ const (
 	bootedMarker = "/run/systemd/system" // sd_booted(3)
 )
 
-// Manager is the running systemd. It connects when it is first used and again when the bus was
-// restarted.
+// Manager is a running systemd: the host's, or one of a user. It connects when it is first used and
+// again when the bus was restarted.
 type Manager struct {
+	socket string // of a user's manager; empty: the host's
+
 	mu      sync.Mutex
 	conn    *systemd.Conn
 	raw     *dbus.Conn
@@ -74,11 +76,11 @@ func (m *Manager) connect() (*systemd.Conn, *dbus.Conn, error) {
 	if !booted() {
 		return nil, nil, unavailable(errors.New("process 1 is another program"))
 	}
-	conn, err := systemd.NewConnection(dial)
+	conn, err := systemd.NewConnection(m.dial)
 	if err != nil {
 		return nil, nil, unavailable(err)
 	}
-	raw, err := dial()
+	raw, err := m.dial()
 	if err != nil {
 		conn.Close()
 		return nil, nil, unavailable(err)
@@ -93,22 +95,33 @@ func unavailable(err error) error {
 	return e
 }
 
-// dial opens the system bus, and systemd's own socket where there is no bus.
-func dial() (*dbus.Conn, error) {
+// dial opens the system bus, and systemd's own socket where there is no bus. A user's manager has
+// a socket of its own that root may open, and a bus that root may not.
+func (m *Manager) dial() (*dbus.Conn, error) {
+	if m.socket != "" {
+		return dialDirectly(m.socket)
+	}
 	conn, err := dbus.ConnectSystemBus()
 	if err == nil {
 		return conn, nil
 	}
-	direct, directErr := dbus.Dial(privateBus)
-	if directErr != nil {
+	if direct, directErr := dialDirectly(privateBus); directErr == nil {
+		return direct, nil
+	}
+	return nil, err
+}
+
+func dialDirectly(address string) (*dbus.Conn, error) {
+	conn, err := dbus.Dial(address)
+	if err != nil {
 		return nil, err
 	}
 	// The number is given, since a name would have to be looked up.
-	if authErr := direct.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Geteuid()))}); authErr != nil {
-		direct.Close()
+	if err := conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Geteuid()))}); err != nil {
+		conn.Close()
 		return nil, err
 	}
-	return direct, nil
+	return conn, nil
 }
 
 // Reload makes systemd read all unit files again.

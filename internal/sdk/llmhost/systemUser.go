@@ -12,7 +12,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// A system user with a group of the same name, a locked password and no home directory of its own.
+// A system user with a group of the same name, a locked password and, unless it runs containers, no home directory of its own.
 type SystemUser struct {
 	pulumi.CustomResourceState
 
@@ -20,12 +20,16 @@ type SystemUser struct {
 	Adopt pulumi.BoolPtrOutput `pulumi:"adopt"`
 	// The account's comment field.
 	Comment pulumi.StringPtrOutput `pulumi:"comment"`
+	// It runs containers without privileges: it gets its home directory, which is removed with it, a range of subordinate ids, and a service manager that runs without a login.
+	Containers pulumi.BoolPtrOutput `pulumi:"containers"`
 	// Number of this resource's entry in the host's ledger. A deletion that carries an older one removes nothing.
 	Generation pulumi.StringPtrOutput `pulumi:"generation"`
 	// Supplementary groups, compared as a set. They must exist.
 	Groups pulumi.StringArrayOutput `pulumi:"groups"`
-	// Home directory in the account's entry. It isn't created.
+	// Home directory in the account's entry. It is created only for a user with `containers`.
 	Home pulumi.StringPtrOutput `pulumi:"home"`
+	// Always empty: what a user with `containers` doesn't have of that (`home`, `subordinateIds`, `linger`). It is an input so that it shows as drift.
+	Lacks pulumi.StringArrayOutput `pulumi:"lacks"`
 	// Always true: no password lets the user in. It is an input so that a password which somebody has set shows as drift.
 	Locked pulumi.BoolPtrOutput `pulumi:"locked"`
 	// Name of the user and of its primary group.
@@ -53,6 +57,9 @@ func NewSystemUser(ctx *pulumi.Context,
 	}
 	if args.Comment == nil {
 		args.Comment = pulumi.StringPtr("")
+	}
+	if args.Containers == nil {
+		args.Containers = pulumi.BoolPtr(false)
 	}
 	if args.Home == nil {
 		args.Home = pulumi.StringPtr("/nonexistent")
@@ -104,10 +111,14 @@ type systemUserArgs struct {
 	Adopt *bool `pulumi:"adopt"`
 	// The account's comment field.
 	Comment *string `pulumi:"comment"`
+	// It runs containers without privileges: it gets its home directory, which is removed with it, a range of subordinate ids, and a service manager that runs without a login.
+	Containers *bool `pulumi:"containers"`
 	// Supplementary groups, compared as a set. They must exist.
 	Groups []string `pulumi:"groups"`
-	// Home directory in the account's entry. It isn't created.
+	// Home directory in the account's entry. It is created only for a user with `containers`.
 	Home *string `pulumi:"home"`
+	// Always empty: what a user with `containers` doesn't have of that (`home`, `subordinateIds`, `linger`). It is an input so that it shows as drift.
+	Lacks []string `pulumi:"lacks"`
 	// Always true: no password lets the user in. It is an input so that a password which somebody has set shows as drift.
 	Locked *bool `pulumi:"locked"`
 	// Name of the user and of its primary group.
@@ -122,10 +133,14 @@ type SystemUserArgs struct {
 	Adopt pulumi.BoolPtrInput
 	// The account's comment field.
 	Comment pulumi.StringPtrInput
+	// It runs containers without privileges: it gets its home directory, which is removed with it, a range of subordinate ids, and a service manager that runs without a login.
+	Containers pulumi.BoolPtrInput
 	// Supplementary groups, compared as a set. They must exist.
 	Groups pulumi.StringArrayInput
-	// Home directory in the account's entry. It isn't created.
+	// Home directory in the account's entry. It is created only for a user with `containers`.
 	Home pulumi.StringPtrInput
+	// Always empty: what a user with `containers` doesn't have of that (`home`, `subordinateIds`, `linger`). It is an input so that it shows as drift.
+	Lacks pulumi.StringArrayInput
 	// Always true: no password lets the user in. It is an input so that a password which somebody has set shows as drift.
 	Locked pulumi.BoolPtrInput
 	// Name of the user and of its primary group.
@@ -181,6 +196,11 @@ func (o SystemUserOutput) Comment() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *SystemUser) pulumi.StringPtrOutput { return v.Comment }).(pulumi.StringPtrOutput)
 }
 
+// It runs containers without privileges: it gets its home directory, which is removed with it, a range of subordinate ids, and a service manager that runs without a login.
+func (o SystemUserOutput) Containers() pulumi.BoolPtrOutput {
+	return o.ApplyT(func(v *SystemUser) pulumi.BoolPtrOutput { return v.Containers }).(pulumi.BoolPtrOutput)
+}
+
 // Number of this resource's entry in the host's ledger. A deletion that carries an older one removes nothing.
 func (o SystemUserOutput) Generation() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *SystemUser) pulumi.StringPtrOutput { return v.Generation }).(pulumi.StringPtrOutput)
@@ -191,9 +211,14 @@ func (o SystemUserOutput) Groups() pulumi.StringArrayOutput {
 	return o.ApplyT(func(v *SystemUser) pulumi.StringArrayOutput { return v.Groups }).(pulumi.StringArrayOutput)
 }
 
-// Home directory in the account's entry. It isn't created.
+// Home directory in the account's entry. It is created only for a user with `containers`.
 func (o SystemUserOutput) Home() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *SystemUser) pulumi.StringPtrOutput { return v.Home }).(pulumi.StringPtrOutput)
+}
+
+// Always empty: what a user with `containers` doesn't have of that (`home`, `subordinateIds`, `linger`). It is an input so that it shows as drift.
+func (o SystemUserOutput) Lacks() pulumi.StringArrayOutput {
+	return o.ApplyT(func(v *SystemUser) pulumi.StringArrayOutput { return v.Lacks }).(pulumi.StringArrayOutput)
 }
 
 // Always true: no password lets the user in. It is an input so that a password which somebody has set shows as drift.
