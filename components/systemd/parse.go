@@ -35,7 +35,7 @@ type reader interface {
 func Parse(name, text string) (Unit, error) {
 	u := Unit{Kind: Kind(strings.TrimPrefix(path.Ext(name), "."))}
 	if !slices.Contains(kinds, u.Kind) {
-		return Unit{}, fmt.Errorf("%q isn't the name of a service, socket, timer, path or slice", name)
+		return Unit{}, fmt.Errorf("%q isn't the name of a service, socket, timer, path, slice or container", name)
 	}
 	return u, u.readAll(text)
 }

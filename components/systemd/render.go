@@ -22,6 +22,7 @@ type section struct {
 func (u *Unit) sections() []section {
 	return []section{
 		{"Unit", &u.Unit, ""},
+		{"Container", &u.Container, KindContainer},
 		{"Service", &u.Service, KindService},
 		{"Socket", &u.Socket, KindSocket},
 		{"Timer", &u.Timer, KindTimer},
@@ -32,7 +33,9 @@ func (u *Unit) sections() []section {
 }
 
 // has tells whether units of this kind have a section.
-func (k Kind) has(s section) bool { return s.kind == "" || s.kind == cmp.Or(k, KindService) }
+func (k Kind) has(s section) bool {
+	return s.kind == "" || s.kind == cmp.Or(k, KindService) || k == KindContainer && s.kind == KindService
+}
 
 // Text renders the unit file. Every directive that can't be written is in the error, by its
 // name.

@@ -8,7 +8,7 @@
 //
 // A field has the name of its directive in systemd.unit(5), systemd.service(5),
 // systemd.socket(5), systemd.timer(5), systemd.path(5), systemd.exec(5), systemd.kill(5) and
-// systemd.resource-control(5), and fields are rendered in the order in which they are declared
+// systemd.resource-control(5), or in podman-systemd.unit(5), and fields are rendered in the order in which they are declared
 // here.
 package systemd
 
@@ -24,19 +24,21 @@ const (
 	KindSlice   Kind = "slice"
 )
 
-var kinds = []Kind{KindService, KindSocket, KindTimer, KindPath, KindSlice}
+var kinds = []Kind{KindService, KindSocket, KindTimer, KindPath, KindSlice, KindContainer}
 
-// Unit is a unit file. It has the section of its kind, [Unit] and [Install], and no other.
+// Unit is a unit file. It has the section of its kind, [Unit] and [Install], and no other;
+// a container also has [Service].
 type Unit struct {
 	Kind Kind // empty: a service
 
-	Unit    UnitSection
-	Service ServiceSection
-	Socket  SocketSection
-	Timer   TimerSection
-	Path    PathSection
-	Slice   SliceSection
-	Install InstallSection
+	Unit      UnitSection
+	Container ContainerSection
+	Service   ServiceSection
+	Socket    SocketSection
+	Timer     TimerSection
+	Path      PathSection
+	Slice     SliceSection
+	Install   InstallSection
 }
 
 // UnitSection is the [Unit] section.

@@ -66,6 +66,13 @@ var forms = tabulate(map[string]form{
 	"LoadCredential LoadCredentialEncrypted SetCredential SetCredentialEncrypted": named(":", true),
 
 	"DeviceAllow": devices,
+
+	// Of a quadlet's container: podman-systemd.unit(5).
+	"Image ContainerName Entrypoint Pull GroupAdd UserNS SeccompProfile PidsLimit HealthRetries Notify " +
+		"StopTimeout LogDriver": last(asIs),
+	"ReadOnly ReadOnlyTmpfs": last(boolean),
+	"Exec PodmanArgs DropCapability AddDevice Volume Tmpfs Timezone ShmSize Network PublishPort Ulimit " +
+		"HealthCmd HealthInterval HealthTimeout HealthStartPeriod": raw,
 })
 
 func tabulate(rows map[string]form) map[string]form {
