@@ -1925,16 +1925,18 @@ func (x *ObserveUserRequest) GetName() string {
 }
 
 type UserState struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Exists        bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"`
-	Uid           uint32                 `protobuf:"varint,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	Group         string                 `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`   // primary group
-	Groups        []string               `protobuf:"bytes,4,rep,name=groups,proto3" json:"groups,omitempty"` // supplementary, sorted
-	Home          string                 `protobuf:"bytes,5,opt,name=home,proto3" json:"home,omitempty"`
-	Shell         string                 `protobuf:"bytes,6,opt,name=shell,proto3" json:"shell,omitempty"`
-	Comment       string                 `protobuf:"bytes,7,opt,name=comment,proto3" json:"comment,omitempty"`
-	Locked        bool                   `protobuf:"varint,8,opt,name=locked,proto3" json:"locked,omitempty"` // no password login
-	Owned         *Owned                 `protobuf:"bytes,9,opt,name=owned,proto3" json:"owned,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Exists  bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"`
+	Uid     uint32                 `protobuf:"varint,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	Group   string                 `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`   // primary group
+	Groups  []string               `protobuf:"bytes,4,rep,name=groups,proto3" json:"groups,omitempty"` // supplementary, sorted
+	Home    string                 `protobuf:"bytes,5,opt,name=home,proto3" json:"home,omitempty"`
+	Shell   string                 `protobuf:"bytes,6,opt,name=shell,proto3" json:"shell,omitempty"`
+	Comment string                 `protobuf:"bytes,7,opt,name=comment,proto3" json:"comment,omitempty"`
+	Locked  bool                   `protobuf:"varint,8,opt,name=locked,proto3" json:"locked,omitempty"` // no password login
+	Owned   *Owned                 `protobuf:"bytes,9,opt,name=owned,proto3" json:"owned,omitempty"`
+	// What it doesn't have of what containers without privileges need: home, subordinateIds, linger.
+	Lacks         []string `protobuf:"bytes,10,rep,name=lacks,proto3" json:"lacks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2032,13 +2034,23 @@ func (x *UserState) GetOwned() *Owned {
 	return nil
 }
 
+func (x *UserState) GetLacks() []string {
+	if x != nil {
+		return x.Lacks
+	}
+	return nil
+}
+
 type PutUserRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"` // id is the name; a system user with a group of the same name
-	Groups        []string               `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
-	Home          string                 `protobuf:"bytes,3,opt,name=home,proto3" json:"home,omitempty"`
-	Shell         string                 `protobuf:"bytes,4,opt,name=shell,proto3" json:"shell,omitempty"`
-	Comment       string                 `protobuf:"bytes,5,opt,name=comment,proto3" json:"comment,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Claim   *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"` // id is the name; a system user with a group of the same name
+	Groups  []string               `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
+	Home    string                 `protobuf:"bytes,3,opt,name=home,proto3" json:"home,omitempty"`
+	Shell   string                 `protobuf:"bytes,4,opt,name=shell,proto3" json:"shell,omitempty"`
+	Comment string                 `protobuf:"bytes,5,opt,name=comment,proto3" json:"comment,omitempty"`
+	// It runs containers without privileges: it gets its home folder, which goes with it, a range of
+	// subordinate ids, and a service manager that runs without a login.
+	Containers    bool `protobuf:"varint,6,opt,name=containers,proto3" json:"containers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2106,6 +2118,13 @@ func (x *PutUserRequest) GetComment() string {
 		return x.Comment
 	}
 	return ""
+}
+
+func (x *PutUserRequest) GetContainers() bool {
+	if x != nil {
+		return x.Containers
+	}
+	return false
 }
 
 type ObserveUnitRequest struct {
@@ -4595,6 +4614,407 @@ func (x *PullImageEvent) GetResult() *ChangeResponse {
 	return nil
 }
 
+type PutQuadletRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// id is USER/NAME: the file is NAME.container, the service NAME.service, the container NAME.
+	Claim   *Claim `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`
+	Content string `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	Running bool   `protobuf:"varint,3,opt,name=running,proto3" json:"running,omitempty"`
+	Restart bool   `protobuf:"varint,4,opt,name=restart,proto3" json:"restart,omitempty"` // restart even if the text is unchanged (something that it uses changed)
+	// A folder in /run/llmhost that is made at every boot for the user and its group, for the socket
+	// of the server in the container; empty: none.
+	SocketFolder  string `protobuf:"bytes,5,opt,name=socket_folder,json=socketFolder,proto3" json:"socket_folder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutQuadletRequest) Reset() {
+	*x = PutQuadletRequest{}
+	mi := &file_agent_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutQuadletRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutQuadletRequest) ProtoMessage() {}
+
+func (x *PutQuadletRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutQuadletRequest.ProtoReflect.Descriptor instead.
+func (*PutQuadletRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *PutQuadletRequest) GetClaim() *Claim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+func (x *PutQuadletRequest) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+func (x *PutQuadletRequest) GetRunning() bool {
+	if x != nil {
+		return x.Running
+	}
+	return false
+}
+
+func (x *PutQuadletRequest) GetRestart() bool {
+	if x != nil {
+		return x.Restart
+	}
+	return false
+}
+
+func (x *PutQuadletRequest) GetSocketFolder() string {
+	if x != nil {
+		return x.SocketFolder
+	}
+	return ""
+}
+
+type PutQuadletResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	Changed       bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	State         *QuadletState          `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutQuadletResponse) Reset() {
+	*x = PutQuadletResponse{}
+	mi := &file_agent_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutQuadletResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutQuadletResponse) ProtoMessage() {}
+
+func (x *PutQuadletResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutQuadletResponse.ProtoReflect.Descriptor instead.
+func (*PutQuadletResponse) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *PutQuadletResponse) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *PutQuadletResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *PutQuadletResponse) GetState() *QuadletState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+type ObserveQuadletRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`               // as in a claim
+	Readiness     *Readiness             `protobuf:"bytes,2,opt,name=readiness,proto3" json:"readiness,omitempty"` // optional: also ask the server, within readiness.timeout_seconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveQuadletRequest) Reset() {
+	*x = ObserveQuadletRequest{}
+	mi := &file_agent_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveQuadletRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveQuadletRequest) ProtoMessage() {}
+
+func (x *ObserveQuadletRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveQuadletRequest.ProtoReflect.Descriptor instead.
+func (*ObserveQuadletRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *ObserveQuadletRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ObserveQuadletRequest) GetReadiness() *Readiness {
+	if x != nil {
+		return x.Readiness
+	}
+	return nil
+}
+
+type QuadletState struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Exists           bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"` // the file is at its place
+	Content          string                 `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	ActiveState      string                 `protobuf:"bytes,3,opt,name=active_state,json=activeState,proto3" json:"active_state,omitempty"` // of the service, in the words of the user's manager
+	SubState         string                 `protobuf:"bytes,4,opt,name=sub_state,json=subState,proto3" json:"sub_state,omitempty"`
+	Result           string                 `protobuf:"bytes,5,opt,name=result,proto3" json:"result,omitempty"`
+	Restarts         uint32                 `protobuf:"varint,6,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	NeedDaemonReload bool                   `protobuf:"varint,7,opt,name=need_daemon_reload,json=needDaemonReload,proto3" json:"need_daemon_reload,omitempty"`
+	Overrides        []string               `protobuf:"bytes,8,rep,name=overrides,proto3" json:"overrides,omitempty"` // paths of files that change, replace or mask the quadlet or its service
+	SocketFolder     string                 `protobuf:"bytes,9,opt,name=socket_folder,json=socketFolder,proto3" json:"socket_folder,omitempty"`
+	// What the kernel and Podman say of the container that runs, by the names that package container
+	// lists; empty when none runs.
+	Container     map[string]string `protobuf:"bytes,10,rep,name=container,proto3" json:"container,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Asked         bool              `protobuf:"varint,11,opt,name=asked,proto3" json:"asked,omitempty"`
+	Answered      bool              `protobuf:"varint,12,opt,name=answered,proto3" json:"answered,omitempty"`
+	AnswerError   string            `protobuf:"bytes,13,opt,name=answer_error,json=answerError,proto3" json:"answer_error,omitempty"`
+	Journal       []string          `protobuf:"bytes,14,rep,name=journal,proto3" json:"journal,omitempty"` // last lines, when the service is failed
+	Owned         *Owned            `protobuf:"bytes,15,opt,name=owned,proto3" json:"owned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuadletState) Reset() {
+	*x = QuadletState{}
+	mi := &file_agent_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuadletState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuadletState) ProtoMessage() {}
+
+func (x *QuadletState) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuadletState.ProtoReflect.Descriptor instead.
+func (*QuadletState) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *QuadletState) GetExists() bool {
+	if x != nil {
+		return x.Exists
+	}
+	return false
+}
+
+func (x *QuadletState) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+func (x *QuadletState) GetActiveState() string {
+	if x != nil {
+		return x.ActiveState
+	}
+	return ""
+}
+
+func (x *QuadletState) GetSubState() string {
+	if x != nil {
+		return x.SubState
+	}
+	return ""
+}
+
+func (x *QuadletState) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *QuadletState) GetRestarts() uint32 {
+	if x != nil {
+		return x.Restarts
+	}
+	return 0
+}
+
+func (x *QuadletState) GetNeedDaemonReload() bool {
+	if x != nil {
+		return x.NeedDaemonReload
+	}
+	return false
+}
+
+func (x *QuadletState) GetOverrides() []string {
+	if x != nil {
+		return x.Overrides
+	}
+	return nil
+}
+
+func (x *QuadletState) GetSocketFolder() string {
+	if x != nil {
+		return x.SocketFolder
+	}
+	return ""
+}
+
+func (x *QuadletState) GetContainer() map[string]string {
+	if x != nil {
+		return x.Container
+	}
+	return nil
+}
+
+func (x *QuadletState) GetAsked() bool {
+	if x != nil {
+		return x.Asked
+	}
+	return false
+}
+
+func (x *QuadletState) GetAnswered() bool {
+	if x != nil {
+		return x.Answered
+	}
+	return false
+}
+
+func (x *QuadletState) GetAnswerError() string {
+	if x != nil {
+		return x.AnswerError
+	}
+	return ""
+}
+
+func (x *QuadletState) GetJournal() []string {
+	if x != nil {
+		return x.Journal
+	}
+	return nil
+}
+
+func (x *QuadletState) GetOwned() *Owned {
+	if x != nil {
+		return x.Owned
+	}
+	return nil
+}
+
+type AwaitQuadletRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Readiness     *Readiness             `protobuf:"bytes,2,opt,name=readiness,proto3" json:"readiness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitQuadletRequest) Reset() {
+	*x = AwaitQuadletRequest{}
+	mi := &file_agent_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitQuadletRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitQuadletRequest) ProtoMessage() {}
+
+func (x *AwaitQuadletRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitQuadletRequest.ProtoReflect.Descriptor instead.
+func (*AwaitQuadletRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *AwaitQuadletRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AwaitQuadletRequest) GetReadiness() *Readiness {
+	if x != nil {
+		return x.Readiness
+	}
+	return nil
+}
+
 type ObserveImageRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // as in a claim
@@ -4604,7 +5024,7 @@ type ObserveImageRequest struct {
 
 func (x *ObserveImageRequest) Reset() {
 	*x = ObserveImageRequest{}
-	mi := &file_agent_proto_msgTypes[65]
+	mi := &file_agent_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4616,7 +5036,7 @@ func (x *ObserveImageRequest) String() string {
 func (*ObserveImageRequest) ProtoMessage() {}
 
 func (x *ObserveImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[65]
+	mi := &file_agent_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4629,7 +5049,7 @@ func (x *ObserveImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveImageRequest.ProtoReflect.Descriptor instead.
 func (*ObserveImageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{65}
+	return file_agent_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ObserveImageRequest) GetId() string {
@@ -4652,7 +5072,7 @@ type ImageState struct {
 
 func (x *ImageState) Reset() {
 	*x = ImageState{}
-	mi := &file_agent_proto_msgTypes[66]
+	mi := &file_agent_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4664,7 +5084,7 @@ func (x *ImageState) String() string {
 func (*ImageState) ProtoMessage() {}
 
 func (x *ImageState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[66]
+	mi := &file_agent_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4677,7 +5097,7 @@ func (x *ImageState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageState.ProtoReflect.Descriptor instead.
 func (*ImageState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{66}
+	return file_agent_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ImageState) GetExists() bool {
@@ -4729,7 +5149,7 @@ type PutCredentialRequest struct {
 
 func (x *PutCredentialRequest) Reset() {
 	*x = PutCredentialRequest{}
-	mi := &file_agent_proto_msgTypes[67]
+	mi := &file_agent_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4741,7 +5161,7 @@ func (x *PutCredentialRequest) String() string {
 func (*PutCredentialRequest) ProtoMessage() {}
 
 func (x *PutCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[67]
+	mi := &file_agent_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4754,7 +5174,7 @@ func (x *PutCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredentialRequest.ProtoReflect.Descriptor instead.
 func (*PutCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{67}
+	return file_agent_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *PutCredentialRequest) GetClaim() *Claim {
@@ -4796,7 +5216,7 @@ type PutCredentialResponse struct {
 
 func (x *PutCredentialResponse) Reset() {
 	*x = PutCredentialResponse{}
-	mi := &file_agent_proto_msgTypes[68]
+	mi := &file_agent_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4808,7 +5228,7 @@ func (x *PutCredentialResponse) String() string {
 func (*PutCredentialResponse) ProtoMessage() {}
 
 func (x *PutCredentialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[68]
+	mi := &file_agent_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4821,7 +5241,7 @@ func (x *PutCredentialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredentialResponse.ProtoReflect.Descriptor instead.
 func (*PutCredentialResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{68}
+	return file_agent_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *PutCredentialResponse) GetGeneration() uint64 {
@@ -4855,7 +5275,7 @@ type ObserveCredentialRequest struct {
 
 func (x *ObserveCredentialRequest) Reset() {
 	*x = ObserveCredentialRequest{}
-	mi := &file_agent_proto_msgTypes[69]
+	mi := &file_agent_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4867,7 +5287,7 @@ func (x *ObserveCredentialRequest) String() string {
 func (*ObserveCredentialRequest) ProtoMessage() {}
 
 func (x *ObserveCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[69]
+	mi := &file_agent_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4880,7 +5300,7 @@ func (x *ObserveCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveCredentialRequest.ProtoReflect.Descriptor instead.
 func (*ObserveCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{69}
+	return file_agent_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ObserveCredentialRequest) GetPath() string {
@@ -4914,7 +5334,7 @@ type CredentialState struct {
 
 func (x *CredentialState) Reset() {
 	*x = CredentialState{}
-	mi := &file_agent_proto_msgTypes[70]
+	mi := &file_agent_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4926,7 +5346,7 @@ func (x *CredentialState) String() string {
 func (*CredentialState) ProtoMessage() {}
 
 func (x *CredentialState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[70]
+	mi := &file_agent_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4939,7 +5359,7 @@ func (x *CredentialState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialState.ProtoReflect.Descriptor instead.
 func (*CredentialState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{70}
+	return file_agent_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *CredentialState) GetExists() bool {
@@ -5001,7 +5421,7 @@ type ExamineRequest struct {
 
 func (x *ExamineRequest) Reset() {
 	*x = ExamineRequest{}
-	mi := &file_agent_proto_msgTypes[71]
+	mi := &file_agent_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5013,7 +5433,7 @@ func (x *ExamineRequest) String() string {
 func (*ExamineRequest) ProtoMessage() {}
 
 func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[71]
+	mi := &file_agent_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5026,7 +5446,7 @@ func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamineRequest.ProtoReflect.Descriptor instead.
 func (*ExamineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{71}
+	return file_agent_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ExamineRequest) GetFolders() []string {
@@ -5046,7 +5466,7 @@ type ExamineResponse struct {
 
 func (x *ExamineResponse) Reset() {
 	*x = ExamineResponse{}
-	mi := &file_agent_proto_msgTypes[72]
+	mi := &file_agent_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5058,7 +5478,7 @@ func (x *ExamineResponse) String() string {
 func (*ExamineResponse) ProtoMessage() {}
 
 func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[72]
+	mi := &file_agent_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5071,7 +5491,7 @@ func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamineResponse.ProtoReflect.Descriptor instead.
 func (*ExamineResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{72}
+	return file_agent_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ExamineResponse) GetEvidence() []*Evidence {
@@ -5101,7 +5521,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_agent_proto_msgTypes[73]
+	mi := &file_agent_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5113,7 +5533,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[73]
+	mi := &file_agent_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5126,7 +5546,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{73}
+	return file_agent_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Evidence) GetSource() string {
@@ -5174,7 +5594,7 @@ type FolderEvidence struct {
 
 func (x *FolderEvidence) Reset() {
 	*x = FolderEvidence{}
-	mi := &file_agent_proto_msgTypes[74]
+	mi := &file_agent_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5186,7 +5606,7 @@ func (x *FolderEvidence) String() string {
 func (*FolderEvidence) ProtoMessage() {}
 
 func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[74]
+	mi := &file_agent_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5199,7 +5619,7 @@ func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FolderEvidence.ProtoReflect.Descriptor instead.
 func (*FolderEvidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{74}
+	return file_agent_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *FolderEvidence) GetPath() string {
@@ -5269,7 +5689,7 @@ type SwitchUnitRequest struct {
 
 func (x *SwitchUnitRequest) Reset() {
 	*x = SwitchUnitRequest{}
-	mi := &file_agent_proto_msgTypes[75]
+	mi := &file_agent_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5281,7 +5701,7 @@ func (x *SwitchUnitRequest) String() string {
 func (*SwitchUnitRequest) ProtoMessage() {}
 
 func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[75]
+	mi := &file_agent_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5294,7 +5714,7 @@ func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchUnitRequest.ProtoReflect.Descriptor instead.
 func (*SwitchUnitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{75}
+	return file_agent_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *SwitchUnitRequest) GetUnit() string {
@@ -5328,7 +5748,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_agent_proto_msgTypes[76]
+	mi := &file_agent_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5340,7 +5760,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[76]
+	mi := &file_agent_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5353,7 +5773,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{76}
+	return file_agent_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *RemoveRequest) GetClaim() *Claim {
@@ -5381,7 +5801,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_agent_proto_msgTypes[77]
+	mi := &file_agent_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5393,7 +5813,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[77]
+	mi := &file_agent_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5406,7 +5826,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{77}
+	return file_agent_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *RemoveResponse) GetRemoved() bool {
@@ -5440,7 +5860,7 @@ type DialData struct {
 
 func (x *DialData) Reset() {
 	*x = DialData{}
-	mi := &file_agent_proto_msgTypes[78]
+	mi := &file_agent_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5452,7 +5872,7 @@ func (x *DialData) String() string {
 func (*DialData) ProtoMessage() {}
 
 func (x *DialData) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[78]
+	mi := &file_agent_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5465,7 +5885,7 @@ func (x *DialData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialData.ProtoReflect.Descriptor instead.
 func (*DialData) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{78}
+	return file_agent_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *DialData) GetAddress() string {
@@ -5630,7 +6050,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x14\n" +
 	"\x05group\x18\x04 \x01(\tR\x05group\"(\n" +
 	"\x12ObserveUserRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xee\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x84\x02\n" +
 	"\tUserState\x12\x16\n" +
 	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\rR\x03uid\x12\x14\n" +
@@ -5640,13 +6060,18 @@ const file_agent_proto_rawDesc = "" +
 	"\x05shell\x18\x06 \x01(\tR\x05shell\x12\x18\n" +
 	"\acomment\x18\a \x01(\tR\acomment\x12\x16\n" +
 	"\x06locked\x18\b \x01(\bR\x06locked\x12-\n" +
-	"\x05owned\x18\t \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"\x9b\x01\n" +
+	"\x05owned\x18\t \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\x12\x14\n" +
+	"\x05lacks\x18\n" +
+	" \x03(\tR\x05lacks\"\xbb\x01\n" +
 	"\x0ePutUserRequest\x12-\n" +
 	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x16\n" +
 	"\x06groups\x18\x02 \x03(\tR\x06groups\x12\x12\n" +
 	"\x04home\x18\x03 \x01(\tR\x04home\x12\x14\n" +
 	"\x05shell\x18\x04 \x01(\tR\x05shell\x12\x18\n" +
-	"\acomment\x18\x05 \x01(\tR\acomment\"c\n" +
+	"\acomment\x18\x05 \x01(\tR\acomment\x12\x1e\n" +
+	"\n" +
+	"containers\x18\x06 \x01(\bR\n" +
+	"containers\"c\n" +
 	"\x12ObserveUnitRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x129\n" +
 	"\treadiness\x18\x02 \x01(\v2\x1b.llmhost.agent.v1.ReadinessR\treadiness\"\xf0\x04\n" +
@@ -5849,7 +6274,45 @@ const file_agent_proto_rawDesc = "" +
 	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\"f\n" +
 	"\x0ePullImageEvent\x12\x1a\n" +
 	"\bprogress\x18\x01 \x01(\tR\bprogress\x128\n" +
-	"\x06result\x18\x02 \x01(\v2 .llmhost.agent.v1.ChangeResponseR\x06result\"%\n" +
+	"\x06result\x18\x02 \x01(\v2 .llmhost.agent.v1.ChangeResponseR\x06result\"\xb5\x01\n" +
+	"\x11PutQuadletRequest\x12-\n" +
+	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\x12\x18\n" +
+	"\arunning\x18\x03 \x01(\bR\arunning\x12\x18\n" +
+	"\arestart\x18\x04 \x01(\bR\arestart\x12#\n" +
+	"\rsocket_folder\x18\x05 \x01(\tR\fsocketFolder\"\x84\x01\n" +
+	"\x12PutQuadletResponse\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x124\n" +
+	"\x05state\x18\x03 \x01(\v2\x1e.llmhost.agent.v1.QuadletStateR\x05state\"b\n" +
+	"\x15ObserveQuadletRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x129\n" +
+	"\treadiness\x18\x02 \x01(\v2\x1b.llmhost.agent.v1.ReadinessR\treadiness\"\xce\x04\n" +
+	"\fQuadletState\x12\x16\n" +
+	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\x12!\n" +
+	"\factive_state\x18\x03 \x01(\tR\vactiveState\x12\x1b\n" +
+	"\tsub_state\x18\x04 \x01(\tR\bsubState\x12\x16\n" +
+	"\x06result\x18\x05 \x01(\tR\x06result\x12\x1a\n" +
+	"\brestarts\x18\x06 \x01(\rR\brestarts\x12,\n" +
+	"\x12need_daemon_reload\x18\a \x01(\bR\x10needDaemonReload\x12\x1c\n" +
+	"\toverrides\x18\b \x03(\tR\toverrides\x12#\n" +
+	"\rsocket_folder\x18\t \x01(\tR\fsocketFolder\x12K\n" +
+	"\tcontainer\x18\n" +
+	" \x03(\v2-.llmhost.agent.v1.QuadletState.ContainerEntryR\tcontainer\x12\x14\n" +
+	"\x05asked\x18\v \x01(\bR\x05asked\x12\x1a\n" +
+	"\banswered\x18\f \x01(\bR\banswered\x12!\n" +
+	"\fanswer_error\x18\r \x01(\tR\vanswerError\x12\x18\n" +
+	"\ajournal\x18\x0e \x03(\tR\ajournal\x12-\n" +
+	"\x05owned\x18\x0f \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\x1a<\n" +
+	"\x0eContainerEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"`\n" +
+	"\x13AwaitQuadletRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x129\n" +
+	"\treadiness\x18\x02 \x01(\v2\x1b.llmhost.agent.v1.ReadinessR\treadiness\"%\n" +
 	"\x13ObserveImageRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x96\x01\n" +
 	"\n" +
@@ -5950,7 +6413,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x06IN_USE\x10\x12\x12\r\n" +
 	"\tBAD_MODEL\x10\x13\x12\x10\n" +
 	"\fFETCH_FAILED\x10\x14\x12\v\n" +
-	"\aREFUSED\x10(2\x8f\x19\n" +
+	"\aREFUSED\x10(2\x9a\x1b\n" +
 	"\x05Agent\x12H\n" +
 	"\x05Hello\x12\x1e.llmhost.agent.v1.HelloRequest\x1a\x1f.llmhost.agent.v1.HelloResponse\x12E\n" +
 	"\x04Ping\x12\x1d.llmhost.agent.v1.PingRequest\x1a\x1e.llmhost.agent.v1.PingResponse\x12H\n" +
@@ -5982,7 +6445,11 @@ const file_agent_proto_rawDesc = "" +
 	"\rObserveEngine\x12&.llmhost.agent.v1.ObserveEngineRequest\x1a\x1d.llmhost.agent.v1.EngineState\x12S\n" +
 	"\tLoadImage\x12\".llmhost.agent.v1.LoadImageRequest\x1a .llmhost.agent.v1.ChangeResponse(\x01\x12S\n" +
 	"\tPullImage\x12\".llmhost.agent.v1.PullImageRequest\x1a .llmhost.agent.v1.PullImageEvent0\x01\x12S\n" +
-	"\fObserveImage\x12%.llmhost.agent.v1.ObserveImageRequest\x1a\x1c.llmhost.agent.v1.ImageState\x12`\n" +
+	"\fObserveImage\x12%.llmhost.agent.v1.ObserveImageRequest\x1a\x1c.llmhost.agent.v1.ImageState\x12W\n" +
+	"\n" +
+	"PutQuadlet\x12#.llmhost.agent.v1.PutQuadletRequest\x1a$.llmhost.agent.v1.PutQuadletResponse\x12Y\n" +
+	"\x0eObserveQuadlet\x12'.llmhost.agent.v1.ObserveQuadletRequest\x1a\x1e.llmhost.agent.v1.QuadletState\x12U\n" +
+	"\fAwaitQuadlet\x12%.llmhost.agent.v1.AwaitQuadletRequest\x1a\x1c.llmhost.agent.v1.ReadyEvent0\x01\x12`\n" +
 	"\rPutCredential\x12&.llmhost.agent.v1.PutCredentialRequest\x1a'.llmhost.agent.v1.PutCredentialResponse\x12b\n" +
 	"\x11ObserveCredential\x12*.llmhost.agent.v1.ObserveCredentialRequest\x1a!.llmhost.agent.v1.CredentialState\x12N\n" +
 	"\aExamine\x12 .llmhost.agent.v1.ExamineRequest\x1a!.llmhost.agent.v1.ExamineResponse\x12Q\n" +
@@ -6009,7 +6476,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
 var file_agent_proto_goTypes = []any{
 	(Reason)(0),                         // 0: llmhost.agent.v1.Reason
 	(*HelloRequest)(nil),                // 1: llmhost.agent.v1.HelloRequest
@@ -6077,34 +6544,40 @@ var file_agent_proto_goTypes = []any{
 	(*ImageHeader)(nil),                 // 63: llmhost.agent.v1.ImageHeader
 	(*PullImageRequest)(nil),            // 64: llmhost.agent.v1.PullImageRequest
 	(*PullImageEvent)(nil),              // 65: llmhost.agent.v1.PullImageEvent
-	(*ObserveImageRequest)(nil),         // 66: llmhost.agent.v1.ObserveImageRequest
-	(*ImageState)(nil),                  // 67: llmhost.agent.v1.ImageState
-	(*PutCredentialRequest)(nil),        // 68: llmhost.agent.v1.PutCredentialRequest
-	(*PutCredentialResponse)(nil),       // 69: llmhost.agent.v1.PutCredentialResponse
-	(*ObserveCredentialRequest)(nil),    // 70: llmhost.agent.v1.ObserveCredentialRequest
-	(*CredentialState)(nil),             // 71: llmhost.agent.v1.CredentialState
-	(*ExamineRequest)(nil),              // 72: llmhost.agent.v1.ExamineRequest
-	(*ExamineResponse)(nil),             // 73: llmhost.agent.v1.ExamineResponse
-	(*Evidence)(nil),                    // 74: llmhost.agent.v1.Evidence
-	(*FolderEvidence)(nil),              // 75: llmhost.agent.v1.FolderEvidence
-	(*SwitchUnitRequest)(nil),           // 76: llmhost.agent.v1.SwitchUnitRequest
-	(*RemoveRequest)(nil),               // 77: llmhost.agent.v1.RemoveRequest
-	(*RemoveResponse)(nil),              // 78: llmhost.agent.v1.RemoveResponse
-	(*DialData)(nil),                    // 79: llmhost.agent.v1.DialData
-	nil,                                 // 80: llmhost.agent.v1.ConfigurationState.EffectiveEntry
-	nil,                                 // 81: llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
-	nil,                                 // 82: llmhost.agent.v1.UnitState.DropInsEntry
-	nil,                                 // 83: llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	(*PutQuadletRequest)(nil),           // 66: llmhost.agent.v1.PutQuadletRequest
+	(*PutQuadletResponse)(nil),          // 67: llmhost.agent.v1.PutQuadletResponse
+	(*ObserveQuadletRequest)(nil),       // 68: llmhost.agent.v1.ObserveQuadletRequest
+	(*QuadletState)(nil),                // 69: llmhost.agent.v1.QuadletState
+	(*AwaitQuadletRequest)(nil),         // 70: llmhost.agent.v1.AwaitQuadletRequest
+	(*ObserveImageRequest)(nil),         // 71: llmhost.agent.v1.ObserveImageRequest
+	(*ImageState)(nil),                  // 72: llmhost.agent.v1.ImageState
+	(*PutCredentialRequest)(nil),        // 73: llmhost.agent.v1.PutCredentialRequest
+	(*PutCredentialResponse)(nil),       // 74: llmhost.agent.v1.PutCredentialResponse
+	(*ObserveCredentialRequest)(nil),    // 75: llmhost.agent.v1.ObserveCredentialRequest
+	(*CredentialState)(nil),             // 76: llmhost.agent.v1.CredentialState
+	(*ExamineRequest)(nil),              // 77: llmhost.agent.v1.ExamineRequest
+	(*ExamineResponse)(nil),             // 78: llmhost.agent.v1.ExamineResponse
+	(*Evidence)(nil),                    // 79: llmhost.agent.v1.Evidence
+	(*FolderEvidence)(nil),              // 80: llmhost.agent.v1.FolderEvidence
+	(*SwitchUnitRequest)(nil),           // 81: llmhost.agent.v1.SwitchUnitRequest
+	(*RemoveRequest)(nil),               // 82: llmhost.agent.v1.RemoveRequest
+	(*RemoveResponse)(nil),              // 83: llmhost.agent.v1.RemoveResponse
+	(*DialData)(nil),                    // 84: llmhost.agent.v1.DialData
+	nil,                                 // 85: llmhost.agent.v1.ConfigurationState.EffectiveEntry
+	nil,                                 // 86: llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
+	nil,                                 // 87: llmhost.agent.v1.UnitState.DropInsEntry
+	nil,                                 // 88: llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	nil,                                 // 89: llmhost.agent.v1.QuadletState.ContainerEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	7,  // 0: llmhost.agent.v1.FactsResponse.gpus:type_name -> llmhost.agent.v1.GPU
 	11, // 1: llmhost.agent.v1.ListOwnedResponse.owned:type_name -> llmhost.agent.v1.Owned
 	16, // 2: llmhost.agent.v1.ChangeResponse.guarded:type_name -> llmhost.agent.v1.Guarded
-	80, // 3: llmhost.agent.v1.ConfigurationState.effective:type_name -> llmhost.agent.v1.ConfigurationState.EffectiveEntry
+	85, // 3: llmhost.agent.v1.ConfigurationState.effective:type_name -> llmhost.agent.v1.ConfigurationState.EffectiveEntry
 	11, // 4: llmhost.agent.v1.ConfigurationState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 5: llmhost.agent.v1.PutConfigurationRequest.claim:type_name -> llmhost.agent.v1.Claim
 	15, // 6: llmhost.agent.v1.PutConfigurationRequest.guard:type_name -> llmhost.agent.v1.Guard
-	81, // 7: llmhost.agent.v1.PutConfigurationRequest.effective:type_name -> llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
+	86, // 7: llmhost.agent.v1.PutConfigurationRequest.effective:type_name -> llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
 	11, // 8: llmhost.agent.v1.PathState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 9: llmhost.agent.v1.PutFileRequest.claim:type_name -> llmhost.agent.v1.Claim
 	15, // 10: llmhost.agent.v1.PutFileRequest.guard:type_name -> llmhost.agent.v1.Guard
@@ -6112,10 +6585,10 @@ var file_agent_proto_depIdxs = []int32{
 	11, // 12: llmhost.agent.v1.UserState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 13: llmhost.agent.v1.PutUserRequest.claim:type_name -> llmhost.agent.v1.Claim
 	35, // 14: llmhost.agent.v1.ObserveUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	82, // 15: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
+	87, // 15: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
 	11, // 16: llmhost.agent.v1.UnitState.owned:type_name -> llmhost.agent.v1.Owned
 	10, // 17: llmhost.agent.v1.PutUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
-	83, // 18: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	88, // 18: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
 	32, // 19: llmhost.agent.v1.PutUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
 	35, // 20: llmhost.agent.v1.AwaitReadyRequest.readiness:type_name -> llmhost.agent.v1.Readiness
 	10, // 21: llmhost.agent.v1.ModelHeader.claim:type_name -> llmhost.agent.v1.Claim
@@ -6139,97 +6612,109 @@ var file_agent_proto_depIdxs = []int32{
 	10, // 39: llmhost.agent.v1.ImageHeader.claim:type_name -> llmhost.agent.v1.Claim
 	10, // 40: llmhost.agent.v1.PullImageRequest.claim:type_name -> llmhost.agent.v1.Claim
 	14, // 41: llmhost.agent.v1.PullImageEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
-	11, // 42: llmhost.agent.v1.ImageState.owned:type_name -> llmhost.agent.v1.Owned
-	10, // 43: llmhost.agent.v1.PutCredentialRequest.claim:type_name -> llmhost.agent.v1.Claim
-	71, // 44: llmhost.agent.v1.PutCredentialResponse.state:type_name -> llmhost.agent.v1.CredentialState
-	11, // 45: llmhost.agent.v1.CredentialState.owned:type_name -> llmhost.agent.v1.Owned
-	74, // 46: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
-	75, // 47: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
-	35, // 48: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	10, // 49: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
-	15, // 50: llmhost.agent.v1.RemoveRequest.guard:type_name -> llmhost.agent.v1.Guard
-	16, // 51: llmhost.agent.v1.RemoveResponse.guarded:type_name -> llmhost.agent.v1.Guarded
-	1,  // 52: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
-	3,  // 53: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
-	5,  // 54: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
-	8,  // 55: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
-	12, // 56: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
-	24, // 57: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
-	26, // 58: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
-	27, // 59: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
-	28, // 60: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
-	30, // 61: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
-	31, // 62: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
-	33, // 63: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
-	36, // 64: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
-	40, // 65: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
-	42, // 66: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
-	43, // 67: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
-	45, // 68: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
-	47, // 69: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
-	49, // 70: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
-	52, // 71: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
-	55, // 72: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
-	56, // 73: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
-	58, // 74: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
-	60, // 75: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
-	62, // 76: llmhost.agent.v1.Agent.LoadImage:input_type -> llmhost.agent.v1.LoadImageRequest
-	64, // 77: llmhost.agent.v1.Agent.PullImage:input_type -> llmhost.agent.v1.PullImageRequest
-	66, // 78: llmhost.agent.v1.Agent.ObserveImage:input_type -> llmhost.agent.v1.ObserveImageRequest
-	68, // 79: llmhost.agent.v1.Agent.PutCredential:input_type -> llmhost.agent.v1.PutCredentialRequest
-	70, // 80: llmhost.agent.v1.Agent.ObserveCredential:input_type -> llmhost.agent.v1.ObserveCredentialRequest
-	72, // 81: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
-	76, // 82: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
-	21, // 83: llmhost.agent.v1.Agent.ObserveConfiguration:input_type -> llmhost.agent.v1.ObserveConfigurationRequest
-	23, // 84: llmhost.agent.v1.Agent.PutConfiguration:input_type -> llmhost.agent.v1.PutConfigurationRequest
-	17, // 85: llmhost.agent.v1.Agent.Confirm:input_type -> llmhost.agent.v1.ConfirmRequest
-	18, // 86: llmhost.agent.v1.Agent.Undo:input_type -> llmhost.agent.v1.UndoRequest
-	19, // 87: llmhost.agent.v1.Agent.ObserveGuard:input_type -> llmhost.agent.v1.ObserveGuardRequest
-	77, // 88: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
-	79, // 89: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
-	2,  // 90: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
-	4,  // 91: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
-	6,  // 92: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
-	9,  // 93: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
-	13, // 94: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
-	25, // 95: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
-	14, // 96: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
-	14, // 97: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
-	29, // 98: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
-	14, // 99: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
-	32, // 100: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
-	34, // 101: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
-	37, // 102: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
-	41, // 103: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
-	46, // 104: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
-	46, // 105: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
-	46, // 106: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
-	48, // 107: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
-	51, // 108: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
-	54, // 109: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
-	14, // 110: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
-	57, // 111: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
-	14, // 112: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
-	61, // 113: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
-	14, // 114: llmhost.agent.v1.Agent.LoadImage:output_type -> llmhost.agent.v1.ChangeResponse
-	65, // 115: llmhost.agent.v1.Agent.PullImage:output_type -> llmhost.agent.v1.PullImageEvent
-	67, // 116: llmhost.agent.v1.Agent.ObserveImage:output_type -> llmhost.agent.v1.ImageState
-	69, // 117: llmhost.agent.v1.Agent.PutCredential:output_type -> llmhost.agent.v1.PutCredentialResponse
-	71, // 118: llmhost.agent.v1.Agent.ObserveCredential:output_type -> llmhost.agent.v1.CredentialState
-	73, // 119: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
-	37, // 120: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
-	22, // 121: llmhost.agent.v1.Agent.ObserveConfiguration:output_type -> llmhost.agent.v1.ConfigurationState
-	14, // 122: llmhost.agent.v1.Agent.PutConfiguration:output_type -> llmhost.agent.v1.ChangeResponse
-	20, // 123: llmhost.agent.v1.Agent.Confirm:output_type -> llmhost.agent.v1.GuardState
-	20, // 124: llmhost.agent.v1.Agent.Undo:output_type -> llmhost.agent.v1.GuardState
-	20, // 125: llmhost.agent.v1.Agent.ObserveGuard:output_type -> llmhost.agent.v1.GuardState
-	78, // 126: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
-	79, // 127: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
-	90, // [90:128] is the sub-list for method output_type
-	52, // [52:90] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	10, // 42: llmhost.agent.v1.PutQuadletRequest.claim:type_name -> llmhost.agent.v1.Claim
+	69, // 43: llmhost.agent.v1.PutQuadletResponse.state:type_name -> llmhost.agent.v1.QuadletState
+	35, // 44: llmhost.agent.v1.ObserveQuadletRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	89, // 45: llmhost.agent.v1.QuadletState.container:type_name -> llmhost.agent.v1.QuadletState.ContainerEntry
+	11, // 46: llmhost.agent.v1.QuadletState.owned:type_name -> llmhost.agent.v1.Owned
+	35, // 47: llmhost.agent.v1.AwaitQuadletRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	11, // 48: llmhost.agent.v1.ImageState.owned:type_name -> llmhost.agent.v1.Owned
+	10, // 49: llmhost.agent.v1.PutCredentialRequest.claim:type_name -> llmhost.agent.v1.Claim
+	76, // 50: llmhost.agent.v1.PutCredentialResponse.state:type_name -> llmhost.agent.v1.CredentialState
+	11, // 51: llmhost.agent.v1.CredentialState.owned:type_name -> llmhost.agent.v1.Owned
+	79, // 52: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
+	80, // 53: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
+	35, // 54: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	10, // 55: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
+	15, // 56: llmhost.agent.v1.RemoveRequest.guard:type_name -> llmhost.agent.v1.Guard
+	16, // 57: llmhost.agent.v1.RemoveResponse.guarded:type_name -> llmhost.agent.v1.Guarded
+	1,  // 58: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
+	3,  // 59: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
+	5,  // 60: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
+	8,  // 61: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
+	12, // 62: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
+	24, // 63: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
+	26, // 64: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
+	27, // 65: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
+	28, // 66: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
+	30, // 67: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
+	31, // 68: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
+	33, // 69: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
+	36, // 70: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
+	40, // 71: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
+	42, // 72: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
+	43, // 73: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
+	45, // 74: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
+	47, // 75: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
+	49, // 76: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
+	52, // 77: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
+	55, // 78: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
+	56, // 79: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
+	58, // 80: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
+	60, // 81: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
+	62, // 82: llmhost.agent.v1.Agent.LoadImage:input_type -> llmhost.agent.v1.LoadImageRequest
+	64, // 83: llmhost.agent.v1.Agent.PullImage:input_type -> llmhost.agent.v1.PullImageRequest
+	71, // 84: llmhost.agent.v1.Agent.ObserveImage:input_type -> llmhost.agent.v1.ObserveImageRequest
+	66, // 85: llmhost.agent.v1.Agent.PutQuadlet:input_type -> llmhost.agent.v1.PutQuadletRequest
+	68, // 86: llmhost.agent.v1.Agent.ObserveQuadlet:input_type -> llmhost.agent.v1.ObserveQuadletRequest
+	70, // 87: llmhost.agent.v1.Agent.AwaitQuadlet:input_type -> llmhost.agent.v1.AwaitQuadletRequest
+	73, // 88: llmhost.agent.v1.Agent.PutCredential:input_type -> llmhost.agent.v1.PutCredentialRequest
+	75, // 89: llmhost.agent.v1.Agent.ObserveCredential:input_type -> llmhost.agent.v1.ObserveCredentialRequest
+	77, // 90: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
+	81, // 91: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
+	21, // 92: llmhost.agent.v1.Agent.ObserveConfiguration:input_type -> llmhost.agent.v1.ObserveConfigurationRequest
+	23, // 93: llmhost.agent.v1.Agent.PutConfiguration:input_type -> llmhost.agent.v1.PutConfigurationRequest
+	17, // 94: llmhost.agent.v1.Agent.Confirm:input_type -> llmhost.agent.v1.ConfirmRequest
+	18, // 95: llmhost.agent.v1.Agent.Undo:input_type -> llmhost.agent.v1.UndoRequest
+	19, // 96: llmhost.agent.v1.Agent.ObserveGuard:input_type -> llmhost.agent.v1.ObserveGuardRequest
+	82, // 97: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
+	84, // 98: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
+	2,  // 99: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
+	4,  // 100: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
+	6,  // 101: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
+	9,  // 102: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
+	13, // 103: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
+	25, // 104: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
+	14, // 105: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
+	14, // 106: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
+	29, // 107: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
+	14, // 108: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
+	32, // 109: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
+	34, // 110: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
+	37, // 111: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
+	41, // 112: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
+	46, // 113: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
+	46, // 114: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
+	46, // 115: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
+	48, // 116: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
+	51, // 117: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
+	54, // 118: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
+	14, // 119: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
+	57, // 120: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
+	14, // 121: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
+	61, // 122: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
+	14, // 123: llmhost.agent.v1.Agent.LoadImage:output_type -> llmhost.agent.v1.ChangeResponse
+	65, // 124: llmhost.agent.v1.Agent.PullImage:output_type -> llmhost.agent.v1.PullImageEvent
+	72, // 125: llmhost.agent.v1.Agent.ObserveImage:output_type -> llmhost.agent.v1.ImageState
+	67, // 126: llmhost.agent.v1.Agent.PutQuadlet:output_type -> llmhost.agent.v1.PutQuadletResponse
+	69, // 127: llmhost.agent.v1.Agent.ObserveQuadlet:output_type -> llmhost.agent.v1.QuadletState
+	37, // 128: llmhost.agent.v1.Agent.AwaitQuadlet:output_type -> llmhost.agent.v1.ReadyEvent
+	74, // 129: llmhost.agent.v1.Agent.PutCredential:output_type -> llmhost.agent.v1.PutCredentialResponse
+	76, // 130: llmhost.agent.v1.Agent.ObserveCredential:output_type -> llmhost.agent.v1.CredentialState
+	78, // 131: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
+	37, // 132: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
+	22, // 133: llmhost.agent.v1.Agent.ObserveConfiguration:output_type -> llmhost.agent.v1.ConfigurationState
+	14, // 134: llmhost.agent.v1.Agent.PutConfiguration:output_type -> llmhost.agent.v1.ChangeResponse
+	20, // 135: llmhost.agent.v1.Agent.Confirm:output_type -> llmhost.agent.v1.GuardState
+	20, // 136: llmhost.agent.v1.Agent.Undo:output_type -> llmhost.agent.v1.GuardState
+	20, // 137: llmhost.agent.v1.Agent.ObserveGuard:output_type -> llmhost.agent.v1.GuardState
+	83, // 138: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
+	84, // 139: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
+	99, // [99:140] is the sub-list for method output_type
+	58, // [58:99] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -6255,7 +6740,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   83,
+			NumMessages:   89,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -62,6 +62,9 @@ const (
 	Agent_LoadImage_FullMethodName            = "/llmhost.agent.v1.Agent/LoadImage"
 	Agent_PullImage_FullMethodName            = "/llmhost.agent.v1.Agent/PullImage"
 	Agent_ObserveImage_FullMethodName         = "/llmhost.agent.v1.Agent/ObserveImage"
+	Agent_PutQuadlet_FullMethodName           = "/llmhost.agent.v1.Agent/PutQuadlet"
+	Agent_ObserveQuadlet_FullMethodName       = "/llmhost.agent.v1.Agent/ObserveQuadlet"
+	Agent_AwaitQuadlet_FullMethodName         = "/llmhost.agent.v1.Agent/AwaitQuadlet"
 	Agent_PutCredential_FullMethodName        = "/llmhost.agent.v1.Agent/PutCredential"
 	Agent_ObserveCredential_FullMethodName    = "/llmhost.agent.v1.Agent/ObserveCredential"
 	Agent_Examine_FullMethodName              = "/llmhost.agent.v1.Agent/Examine"
@@ -132,6 +135,13 @@ type AgentClient interface {
 	// PullImage has a container runtime fetch an image by its digest. The last event has the result.
 	PullImage(ctx context.Context, in *PullImageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PullImageEvent], error)
 	ObserveImage(ctx context.Context, in *ObserveImageRequest, opts ...grpc.CallOption) (*ImageState, error)
+	// PutQuadlet installs a container of a user who runs containers without privileges, as a quadlet
+	// (podman-systemd.unit(5)), and has the user's service manager run it or not. One that was
+	// installed and that can't be started is a UNIT_FAILED, as for PutUnit.
+	PutQuadlet(ctx context.Context, in *PutQuadletRequest, opts ...grpc.CallOption) (*PutQuadletResponse, error)
+	ObserveQuadlet(ctx context.Context, in *ObserveQuadletRequest, opts ...grpc.CallOption) (*QuadletState, error)
+	// AwaitQuadlet is AwaitReady for the server in a quadlet's container.
+	AwaitQuadlet(ctx context.Context, in *AwaitQuadletRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadyEvent], error)
 	// PutCredential writes a secret to a file of root's, encrypted by systemd-creds with a key of
 	// the host. The file's last part is the credential's name, which is sealed with it.
 	PutCredential(ctx context.Context, in *PutCredentialRequest, opts ...grpc.CallOption) (*PutCredentialResponse, error)
@@ -498,6 +508,45 @@ func (c *agentClient) ObserveImage(ctx context.Context, in *ObserveImageRequest,
 	return out, nil
 }
 
+func (c *agentClient) PutQuadlet(ctx context.Context, in *PutQuadletRequest, opts ...grpc.CallOption) (*PutQuadletResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutQuadletResponse)
+	err := c.cc.Invoke(ctx, Agent_PutQuadlet_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) ObserveQuadlet(ctx context.Context, in *ObserveQuadletRequest, opts ...grpc.CallOption) (*QuadletState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(QuadletState)
+	err := c.cc.Invoke(ctx, Agent_ObserveQuadlet_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) AwaitQuadlet(ctx context.Context, in *AwaitQuadletRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadyEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[8], Agent_AwaitQuadlet_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[AwaitQuadletRequest, ReadyEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_AwaitQuadletClient = grpc.ServerStreamingClient[ReadyEvent]
+
 func (c *agentClient) PutCredential(ctx context.Context, in *PutCredentialRequest, opts ...grpc.CallOption) (*PutCredentialResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PutCredentialResponse)
@@ -530,7 +579,7 @@ func (c *agentClient) Examine(ctx context.Context, in *ExamineRequest, opts ...g
 
 func (c *agentClient) SwitchUnit(ctx context.Context, in *SwitchUnitRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadyEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[8], Agent_SwitchUnit_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[9], Agent_SwitchUnit_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -609,7 +658,7 @@ func (c *agentClient) Remove(ctx context.Context, in *RemoveRequest, opts ...grp
 
 func (c *agentClient) Dial(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DialData, DialData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[9], Agent_Dial_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[10], Agent_Dial_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -677,6 +726,13 @@ type AgentServer interface {
 	// PullImage has a container runtime fetch an image by its digest. The last event has the result.
 	PullImage(*PullImageRequest, grpc.ServerStreamingServer[PullImageEvent]) error
 	ObserveImage(context.Context, *ObserveImageRequest) (*ImageState, error)
+	// PutQuadlet installs a container of a user who runs containers without privileges, as a quadlet
+	// (podman-systemd.unit(5)), and has the user's service manager run it or not. One that was
+	// installed and that can't be started is a UNIT_FAILED, as for PutUnit.
+	PutQuadlet(context.Context, *PutQuadletRequest) (*PutQuadletResponse, error)
+	ObserveQuadlet(context.Context, *ObserveQuadletRequest) (*QuadletState, error)
+	// AwaitQuadlet is AwaitReady for the server in a quadlet's container.
+	AwaitQuadlet(*AwaitQuadletRequest, grpc.ServerStreamingServer[ReadyEvent]) error
 	// PutCredential writes a secret to a file of root's, encrypted by systemd-creds with a key of
 	// the host. The file's last part is the credential's name, which is sealed with it.
 	PutCredential(context.Context, *PutCredentialRequest) (*PutCredentialResponse, error)
@@ -793,6 +849,15 @@ func (UnimplementedAgentServer) PullImage(*PullImageRequest, grpc.ServerStreamin
 }
 func (UnimplementedAgentServer) ObserveImage(context.Context, *ObserveImageRequest) (*ImageState, error) {
 	return nil, status.Error(codes.Unimplemented, "method ObserveImage not implemented")
+}
+func (UnimplementedAgentServer) PutQuadlet(context.Context, *PutQuadletRequest) (*PutQuadletResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutQuadlet not implemented")
+}
+func (UnimplementedAgentServer) ObserveQuadlet(context.Context, *ObserveQuadletRequest) (*QuadletState, error) {
+	return nil, status.Error(codes.Unimplemented, "method ObserveQuadlet not implemented")
+}
+func (UnimplementedAgentServer) AwaitQuadlet(*AwaitQuadletRequest, grpc.ServerStreamingServer[ReadyEvent]) error {
+	return status.Error(codes.Unimplemented, "method AwaitQuadlet not implemented")
 }
 func (UnimplementedAgentServer) PutCredential(context.Context, *PutCredentialRequest) (*PutCredentialResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PutCredential not implemented")
@@ -1270,6 +1335,53 @@ func _Agent_ObserveImage_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_PutQuadlet_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutQuadletRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).PutQuadlet(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_PutQuadlet_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).PutQuadlet(ctx, req.(*PutQuadletRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_ObserveQuadlet_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ObserveQuadletRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ObserveQuadlet(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ObserveQuadlet_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ObserveQuadlet(ctx, req.(*ObserveQuadletRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_AwaitQuadlet_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(AwaitQuadletRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).AwaitQuadlet(m, &grpc.GenericServerStream[AwaitQuadletRequest, ReadyEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_AwaitQuadletServer = grpc.ServerStreamingServer[ReadyEvent]
+
 func _Agent_PutCredential_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PutCredentialRequest)
 	if err := dec(in); err != nil {
@@ -1534,6 +1646,14 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Agent_ObserveImage_Handler,
 		},
 		{
+			MethodName: "PutQuadlet",
+			Handler:    _Agent_PutQuadlet_Handler,
+		},
+		{
+			MethodName: "ObserveQuadlet",
+			Handler:    _Agent_ObserveQuadlet_Handler,
+		},
+		{
 			MethodName: "PutCredential",
 			Handler:    _Agent_PutCredential_Handler,
 		},
@@ -1609,6 +1729,11 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "PullImage",
 			Handler:       _Agent_PullImage_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "AwaitQuadlet",
+			Handler:       _Agent_AwaitQuadlet_Handler,
 			ServerStreams: true,
 		},
 		{

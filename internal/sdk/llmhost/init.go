@@ -35,6 +35,8 @@ func (m *module) Construct(ctx *pulumi.Context, name, typ, urn string) (r pulumi
 		r = &Model{}
 	case "llmhost:index:Program":
 		r = &Program{}
+	case "llmhost:index:Quadlet":
+		r = &Quadlet{}
 	case "llmhost:index:SystemUser":
 		r = &SystemUser{}
 	case "llmhost:index:SystemdUnit":
