@@ -19,6 +19,7 @@ import (
 	"github.com/llmhost/llmhost/internal/hostfile"
 	"github.com/llmhost/llmhost/internal/modelfile"
 	"github.com/llmhost/llmhost/internal/sdk/llmhost"
+	"github.com/llmhost/llmhost/internal/secrets"
 )
 
 // The component's token and the names of its children are part of every URN, so they are never
@@ -55,6 +56,9 @@ type InferenceHostArgs struct {
 	Facts *hostfile.Facts
 	// ModelToken opens private models on a hub; nil for none. It should be a secret.
 	ModelToken pulumi.StringPtrInput
+	// Keys are the keys of the host's secrets that are accepted now, the current one first, by the
+	// secret's name.
+	Keys map[string][]secrets.Key
 }
 
 // NewInferenceHost declares a host. The provider that reaches the host comes by opts.
@@ -78,7 +82,7 @@ func NewInferenceHost(ctx *pulumi.Context, args InferenceHostArgs, opts ...pulum
 	if err := c.declareEngines(ctx, h); err != nil {
 		return nil, err
 	}
-	if err := c.declareServers(ctx, h, args.Facts); err != nil {
+	if err := c.declareServers(ctx, h, args.Facts, args.Keys); err != nil {
 		return nil, err
 	}
 	if err := c.declareDirectories(ctx, h); err != nil {
@@ -198,12 +202,15 @@ func (c *InferenceHost) declareEngines(ctx *pulumi.Context, h *hostfile.Host) er
 	return nil
 }
 
-func (c *InferenceHost) declareServers(ctx *pulumi.Context, h *hostfile.Host, facts *hostfile.Facts) error {
+func (c *InferenceHost) declareServers(ctx *pulumi.Context, h *hostfile.Host, facts *hostfile.Facts, keys map[string][]secrets.Key) error {
 	addresses := pulumi.StringMap{}
 	for _, server := range h.Servers {
 		s, err := inference.NewServer(h, facts, server)
 		if err != nil {
 			return err
+		}
+		if secret := h.Secret(server.APIKey); secret != nil {
+			s.APIKeys = &inference.APIKeys{Secret: *secret, Keys: keys[secret.Name]}
 		}
 		m, err := inference.NewModelServer(ctx, server.Name, inference.ModelServerArgs{
 			Server: s,

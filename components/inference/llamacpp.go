@@ -27,6 +27,9 @@ func (s *Server) llamaCpp() Command {
 	if s.GPU != nil {
 		args = append(args, "-ngl", strconv.Itoa(s.Server.GPULayers))
 	}
+	if s.Server.APIKey != "" {
+		args = append(args, "--api-key-file", s.keyFileInside())
+	}
 	// Options that older versions don't have are variables: an unknown variable is ignored, where
 	// an unknown argument ends the server.
 	environment := map[string]string{

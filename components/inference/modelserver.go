@@ -15,8 +15,9 @@ import (
 const modelServerToken = "llmhost:inference:ModelServer"
 
 // ModelServer is a model server on a host: its user, "NAME-user", its unit, "NAME-unit", the
-// unit that checks its models before each start, "NAME-check", and the small files that its
-// engine reads, "NAME-file-FILE", in their folder, "NAME-files".
+// unit that checks its models before each start, "NAME-check", the credential with the keys
+// of its clients, "NAME-api-key", and the small files that its engine reads, "NAME-file-FILE", in
+// their folder, "NAME-files".
 type ModelServer struct {
 	pulumi.ResourceState
 
@@ -72,17 +73,25 @@ func NewModelServer(ctx *pulumi.Context, name string, args ModelServerArgs, opts
 	if err != nil {
 		return nil, err
 	}
+	keys, err := declareAPIKeys(ctx, name, s, pulumi.Parent(m))
+	if err != nil {
+		return nil, err
+	}
 	readiness := s.Readiness()
+	asked := llmhost.ReadinessArgs{
+		Address:        pulumi.String(readiness.Address),
+		Model:          pulumi.String(readiness.Model),
+		TimeoutSeconds: pulumi.Int(readiness.TimeoutSeconds),
+	}
+	if readiness.Credential != "" {
+		asked.Credential = pulumi.String(readiness.Credential)
+	}
 	m.Unit, err = llmhost.NewSystemdUnit(ctx, name+"-unit", &llmhost.SystemdUnitArgs{
 		Name:      pulumi.String(s.Server.UnitName()),
 		Content:   pulumi.String(text),
 		RestartOn: pulumi.ToStringMap(s.RestartOn()),
-		Readiness: llmhost.ReadinessArgs{
-			Address:        pulumi.String(readiness.Address),
-			Model:          pulumi.String(readiness.Model),
-			TimeoutSeconds: pulumi.Int(readiness.TimeoutSeconds),
-		},
-	}, pulumi.Parent(m), pulumi.DependsOn(slices.Concat([]pulumi.Resource{m.User, m.Check}, files, args.Needs)))
+		Readiness: asked,
+	}, pulumi.Parent(m), pulumi.DependsOn(slices.Concat([]pulumi.Resource{m.User, m.Check}, files, keys, args.Needs)))
 	if err != nil {
 		return nil, fmt.Errorf("declare the unit of server %q: %w", name, err)
 	}

@@ -118,6 +118,7 @@ func (s *Server) Unit() systemd.Unit {
 	}
 	s.openNetwork(&u, command)
 	s.openGPU(&u)
+	s.loadAPIKeys(&u)
 	return u
 }
 

@@ -48,6 +48,10 @@ type Server struct {
 	GPU      *GPU // nil: the server uses none and can reach none
 	// Companions are the files on the host that the server loads with the model.
 	Companions []Companion
+	// APIKeys are what clients may send; nil for a server that asks for none.
+	APIKeys *APIKeys
+	// InClear says that the host's systemd is too old to seal credentials.
+	InClear bool
 }
 
 // Companion is a further file of a model.
@@ -72,6 +76,7 @@ func NewServer(host *hostfile.Host, facts *hostfile.Facts, server hostfile.Serve
 		File:     host.ModelFile(model),
 		Entry:    host.ModelEntry(model),
 		Timezone: host.Timezone,
+		InClear:  facts != nil && facts.SystemdVersion > 0 && facts.SystemdVersion < sealsSince,
 	}
 	for i := range model.Companions {
 		c := &model.Companions[i]
@@ -111,6 +116,9 @@ func (s *Server) RestartOn() map[string]string {
 	for _, c := range s.Companions {
 		digests["companion "+c.Name] = c.SHA256
 	}
+	if s.APIKeys != nil {
+		digests["api keys"] = s.keyIDs()
+	}
 	return digests
 }
 
@@ -119,11 +127,16 @@ type Readiness struct {
 	Address        string
 	Model          string
 	TimeoutSeconds int
+	Credential     string // the file on the host with its API keys; empty: it asks for none
 }
 
 // Readiness asks for the model by the name that clients use.
 func (s *Server) Readiness() Readiness {
-	return Readiness{Address: s.Address(), Model: s.Model.Name, TimeoutSeconds: int(s.Server.ReadyTimeout.Seconds())}
+	r := Readiness{Address: s.Address(), Model: s.Model.Name, TimeoutSeconds: int(s.Server.ReadyTimeout.Seconds())}
+	if s.Server.APIKey != "" {
+		r.Credential = s.credentialFile()
+	}
+	return r
 }
 
 // modelInside is the path of the model's file or folder in the sandbox. It follows from the

@@ -38,7 +38,7 @@ func load(t *testing.T, name string) (*hostfile.Host, *hostfile.Facts) {
 func servers(t *testing.T) map[string]*Server {
 	t.Helper()
 	all := map[string]*Server{}
-	for _, name := range []string{"desktop", "vps", "radeon", "two-gpus", "engines"} {
+	for _, name := range []string{"desktop", "vps", "radeon", "two-gpus", "engines", "keys"} {
 		host, facts := load(t, name)
 		for _, server := range host.Servers {
 			s, err := NewServer(host, facts, server)
@@ -238,10 +238,10 @@ func TestRestartOnFollowsTheBytes(t *testing.T) {
 
 func TestReadinessAsksTheModelByItsName(t *testing.T) {
 	for name, want := range map[string]Readiness{
-		"desktop-hybrid": {"unix:/run/llmhost/hybrid/llm.sock", "llama-3.3-70b", 300},
-		"desktop-embed":  {"tcp:127.0.0.1:8002", "embed", 300},
-		"vps-chat":       {"unix:/run/llmhost/chat/llm.sock", "qwen3-0.6b", 90},
-		"vps-v6":         {"tcp:[::1]:8003", "qwen3-0.6b", 300},
+		"desktop-hybrid": {"unix:/run/llmhost/hybrid/llm.sock", "llama-3.3-70b", 300, ""},
+		"desktop-embed":  {"tcp:127.0.0.1:8002", "embed", 300, ""},
+		"vps-chat":       {"unix:/run/llmhost/chat/llm.sock", "qwen3-0.6b", 90, ""},
+		"vps-v6":         {"tcp:[::1]:8003", "qwen3-0.6b", 300, ""},
 	} {
 		if diff := cmp.Diff(want, servers(t)[name].Readiness()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)

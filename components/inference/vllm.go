@@ -29,6 +29,9 @@ func (s *Server) vllm() Command {
 	if n := len(s.Server.GPUs); n > 1 {
 		args = append(args, "--tensor-parallel-size", strconv.Itoa(n))
 	}
+	if s.Server.APIKey != "" {
+		args = append(args, "--config", s.keyFileInside())
+	}
 	return Command{
 		Program: program,
 		Args:    args,

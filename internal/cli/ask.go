@@ -94,6 +94,10 @@ func newAskCmd() *cobra.Command {
 func askServer(cmd *cobra.Command, h *hostfile.Host, s *hostfile.Server, question string, maxTokens int, each func(string) error) (*asked, error) {
 	ctx, stop := untilInterrupted(cmd)
 	defer stop()
+	key, err := apiKeyOf(cmd, h, s)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := remote.Dial(ctx, targetOf(h), connection(cmd))
 	if err != nil {
 		return nil, err
@@ -101,7 +105,7 @@ func askServer(cmd *cobra.Command, h *hostfile.Host, s *hostfile.Server, questio
 	defer conn.Close()
 	start := time.Now()
 	answer, err := chat(ctx, func(ctx context.Context) (net.Conn, error) { return conn.DialServer(ctx, addressOf(s)) },
-		chatRequest{Model: s.Model, Messages: []chatMessage{{Role: "user", Content: question}}, MaxTokens: maxTokens}, each)
+		chatRequest{Model: s.Model, Messages: []chatMessage{{Role: "user", Content: question}}, MaxTokens: maxTokens, Key: key}, each)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, errors.New("interrupted")

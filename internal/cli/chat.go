@@ -20,6 +20,7 @@ type chatRequest struct {
 	MaxTokens     int            `json:"max_tokens,omitempty"`
 	Stream        bool           `json:"stream"`
 	StreamOptions map[string]any `json:"stream_options,omitempty"`
+	Key           string         `json:"-"` // sent as a bearer token unless it is empty
 }
 
 type chatMessage struct {
@@ -69,6 +70,9 @@ func chat(ctx context.Context, dial func(context.Context) (net.Conn, error), req
 	}
 	post.Header.Set("Content-Type", "application/json")
 	post.Header.Set("Accept", "text/event-stream")
+	if request.Key != "" {
+		post.Header.Set("Authorization", "Bearer "+request.Key)
+	}
 	response, err := client.Do(post)
 	if err != nil {
 		return chatAnswer{}, withoutURL(err)
@@ -134,6 +138,9 @@ func refusal(response *http.Response) error {
 	why := strings.TrimSpace(string(raw))
 	if json.Unmarshal(raw, &parsed) == nil && parsed.Error.Message != "" {
 		why = parsed.Error.Message
+	}
+	if response.StatusCode == http.StatusUnauthorized {
+		why += "; a key that was rotated is on the host after the next `llmhost up`"
 	}
 	return fmt.Errorf("the server refuses: %s (HTTP %d)", why, response.StatusCode)
 }

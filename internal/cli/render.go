@@ -37,7 +37,7 @@ func newRenderCmd() *cobra.Command {
 			if stack = cmp.Or(stack, onlyHost(root)); stack == "" {
 				return whichHost(root)
 			}
-			resources, err := render.Program(program.Run, root, "llmhost", stack)
+			resources, err := render.Program(program.Render, root, "llmhost", stack)
 			if err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/llmhost/llmhost/internal/hostfile"
 	"github.com/llmhost/llmhost/internal/remote"
+	"github.com/llmhost/llmhost/internal/secrets"
 )
 
 func newTunnelCmd() *cobra.Command {
@@ -75,9 +76,16 @@ func tunnel(cmd *cobra.Command, h *hostfile.Host, s *hostfile.Server, port int) 
 	first.Close()
 
 	url := "http://" + listener.Addr().String()
+	authorization := ""
+	if s.APIKey != "" {
+		authorization = fmt.Sprintf(" \\\n    -H \"Authorization: Bearer $%s\"", secrets.Variable(s.APIKey))
+	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%s is server %s of %s. Ctrl-C ends.\n\n"+
-		"  curl %s/v1/chat/completions -H 'Content-Type: application/json' \\\n"+
-		"    -d '{\"model\": %q, \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'\n", url, s.Name, h.Name, url, s.Model)
+		"  curl %s/v1/chat/completions -H 'Content-Type: application/json'%s \\\n"+
+		"    -d '{\"model\": %q, \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'\n", url, s.Name, h.Name, url, authorization, s.Model)
+	if s.APIKey != "" {
+		fmt.Fprintf(cmd.OutOrStdout(), "\nClients have to send the secret %q: `llmhost secrets export %s -s %s -o FOLDER` writes it for them.\n", s.APIKey, s.APIKey, h.Name)
+	}
 
 	context.AfterFunc(ctx, func() { listener.Close() })
 	return forward(ctx, listener, dial, func(err error) { fmt.Fprintln(cmd.ErrOrStderr(), err) })

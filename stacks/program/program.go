@@ -24,7 +24,13 @@ import (
 // Run declares the host that has the stack's name: hosts/STACK.hcl below the project's root.
 //
 // It exports the host's name as "host" and the addresses of its servers by name as "servers".
-func Run(ctx *pulumi.Context) error {
+func Run(ctx *pulumi.Context) error { return run(ctx, storedKeys) }
+
+// Render declares the same with keys that are none, so that it needs no setting of the stack's.
+// What it declares is to be looked at and never to be deployed.
+func Render(ctx *pulumi.Context) error { return run(ctx, placeholderKeys) }
+
+func run(ctx *pulumi.Context, keysOf keySource) error {
 	root, err := projectRoot(ctx.RootDirectory())
 	if err != nil {
 		return err
@@ -41,7 +47,11 @@ func Run(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	component, err := host.NewInferenceHost(ctx, host.InferenceHostArgs{Host: h, Facts: facts, ModelToken: token}, pulumi.Providers(provider))
+	keys, err := keysOf(ctx, h)
+	if err != nil {
+		return err
+	}
+	component, err := host.NewInferenceHost(ctx, host.InferenceHostArgs{Host: h, Facts: facts, ModelToken: token, Keys: keys}, pulumi.Providers(provider))
 	if err != nil {
 		return err
 	}

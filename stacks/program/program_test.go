@@ -206,7 +206,7 @@ func TestShippedHostsAreDeclared(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".hcl")
 		t.Run(name, func(t *testing.T) {
-			resources, err := render.Program(Run, root, "llmhost", name)
+			resources, err := render.Program(Render, root, "llmhost", name)
 			if err != nil {
 				t.Fatal(err)
 			}
