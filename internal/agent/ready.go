@@ -25,6 +25,8 @@ const (
 	// hopeless is after how many new restarts the waiting ends: what has failed three times in
 	// a row fails the fourth time too.
 	hopeless = 3
+	// settleTime is how long a unit that nobody can ask may take until it begins to run steadily.
+	settleTime = time.Minute
 	// maxReadySeconds bounds what a caller may ask for.
 	maxReadySeconds = 24 * 60 * 60
 )
@@ -63,16 +65,19 @@ func (s *Server) AwaitReady(req *agentpb.AwaitReadyRequest, stream grpc.ServerSt
 		return err
 	}
 	w := &wait{server: s, manager: s.systemd, journal: s.journal, unit: req.GetUnit(), readiness: req.GetReadiness(), stream: stream}
+	w.steady = time.Duration(req.GetSteadySeconds()) * time.Second
 	return w.run()
 }
 
 // run waits, and sends what has come of it.
 func (w *wait) run() error {
-	r := w.readiness
-	if r == nil || r.GetTimeoutSeconds() == 0 || r.GetTimeoutSeconds() > maxReadySeconds {
-		return fault.New(agentpb.Reason_INVALID, "say how to ask the server, and for how long: 1 s to a day")
+	limit := time.Duration(w.readiness.GetTimeoutSeconds()) * time.Second
+	if w.readiness == nil {
+		limit = w.steady + settleTime
 	}
-	limit := time.Duration(r.GetTimeoutSeconds()) * time.Second
+	if (w.readiness == nil) != (w.steady > 0) || limit <= 0 || limit > maxReadySeconds*time.Second {
+		return fault.New(agentpb.Reason_INVALID, "say how to ask the server and for how long, 1 s to a day, or how long the unit has to run")
+	}
 	ctx, cancel := context.WithTimeout(w.stream.Context(), limit)
 	defer cancel()
 	w.begun = time.Now()
@@ -94,7 +99,8 @@ type wait struct {
 	manager   manager
 	journal   func(ctx context.Context, unit string) []string
 	unit      string
-	readiness *agentpb.Readiness
+	readiness *agentpb.Readiness // nil: it has to run for a while
+	steady    time.Duration
 	stream    grpc.ServerStreamingServer[agentpb.ReadyEvent]
 	begun     time.Time
 
@@ -114,6 +120,10 @@ func (w *wait) until(ctx context.Context) (reasons []string, err error) {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	progress := "waiting for its server"
+	if w.readiness == nil {
+		progress = "waiting whether it goes on running"
+	}
+	since, pid := time.Now(), first.MainPID
 	for {
 		state, err := w.manager.State(ctx, w.unit)
 		if err != nil {
@@ -122,7 +132,13 @@ func (w *wait) until(ctx context.Context) (reasons []string, err error) {
 		if reasons := w.failed(ctx, first, state); reasons != nil {
 			return reasons, nil
 		}
-		if state.Active == "active" && !asking {
+		if w.readiness == nil {
+			if state.Active != "active" || state.MainPID != pid {
+				since, pid = time.Now(), state.MainPID
+			} else if time.Since(since) >= w.steady {
+				return nil, nil
+			}
+		} else if state.Active == "active" && !asking {
 			asking = true
 			go func() { answers <- w.server.askOnce(ctx, w.readiness) }()
 		}

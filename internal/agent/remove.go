@@ -72,8 +72,8 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 		if done, err = remove(ctx, st, entry); err != nil {
 			return nil, err
 		}
-	} else if entry.Kind == kindModel {
-		st.digests().Forget(entry.ID) // nothing is kept of what isn't llmhost's any more
+	} else if err := st.forget(entry); err != nil {
+		return nil, err
 	}
 	if done.guarded != nil {
 		s.removed.Store(true)
@@ -86,6 +86,17 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 		s.removed.Store(true)
 	}
 	return &agentpb.RemoveResponse{Removed: done.removed, KeptBecause: done.keptBecause}, nil
+}
+
+// forget forgets what is known of something that isn't llmhost's any more.
+func (st *state) forget(e *ledger.Entry) error {
+	switch e.Kind {
+	case kindModel:
+		st.digests().Forget(e.ID)
+	case kindUnit:
+		return st.forgetPrevious(e.ID)
+	}
+	return nil
 }
 
 // removeFile removes a file, and nothing that has taken its place.

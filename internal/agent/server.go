@@ -164,6 +164,7 @@ var stateFiles = []struct {
 	{"engines", regexp.MustCompile(`^([A-Za-z]+-[0-9a-f]{32}\.json|\.llmhost-[0-9a-f-]+)$`)},
 	{"images", regexp.MustCompile(`^[A-Za-z]+-[0-9a-f]{32}\.part$`)},
 	{guardFolder, regexp.MustCompile(`^([0-9a-f]{32}\.(json|outcome)|llmhost-agent|\.llmhost-[0-9a-f-]+)$`)},
+	{"previous", regexp.MustCompile(`^([A-Za-z]+-[0-9a-f]{32}\.json|\.llmhost-[0-9a-f-]+)$`)},
 	{"agent", regexp.MustCompile(`^[0-9a-f]{64}$`)},
 	{".", regexp.MustCompile(`^(verify-[0-9]+|lease|lease\.lock)$`)},
 }

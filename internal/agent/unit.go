@@ -55,10 +55,17 @@ func (s *Server) PutUnit(ctx context.Context, req *agentpb.PutUnitRequest) (*age
 		return nil, err
 	}
 	p.interrupted = claimed.Interrupted
+	if err := p.keep(claimed); err != nil {
+		_ = claimed.Revert()
+		return nil, err
+	}
 	if err := p.install(ctx); err != nil {
 		if !p.spoilt {
 			// An entry that stays is incomplete, which the next run handles.
 			_ = claimed.Revert()
+			if p.kept {
+				_ = st.forgetPrevious(p.name)
+			}
 		}
 		return nil, err
 	}
@@ -140,6 +147,7 @@ type unitPut struct {
 	// [Install] may be those of an older text.
 	interrupted bool
 
+	kept      bool // what was there before is kept by this put
 	rewritten bool // the files were changed
 	changed   bool // anything was
 	spoilt    bool // what was there before could not be put back
@@ -283,7 +291,11 @@ func (p *unitPut) forgive(ctx context.Context, now *systemd.State) error {
 
 func (p *unitPut) run(ctx context.Context, now *systemd.State) error {
 	looping := now.Active == "activating" && now.Sub == "auto-restart"
-	stale := p.rewritten || p.interrupted || p.req.GetRestart() || looping
+	old, err := outdated(p.name, p.files, p.was, now)
+	if err != nil {
+		return err
+	}
+	stale := p.rewritten || p.interrupted || p.req.GetRestart() || looping || old
 	job := p.manager.Start
 	switch {
 	case now.Active == "active" && !stale:
@@ -400,10 +412,15 @@ func (s *Server) observeUnit(ctx context.Context, name string) (*agentpb.UnitSta
 	if err != nil {
 		return nil, fault.OfPath("read", systemd.UnitPath(name), err)
 	}
+	old, err := outdated(name, s.unitFiles, files, state)
+	if err != nil {
+		return nil, err
+	}
 	resp := &agentpb.UnitState{
 		Exists: files.Exists(), Masked: files.Masked(), Enabled: state.Enabled,
 		ActiveState: state.Active, SubState: state.Sub, Result: state.Result, Restarts: state.Restarts,
 		MainPid: state.MainPID, NeedDaemonReload: state.NeedsReload, FragmentPath: state.FragmentPath, Owned: owned,
+		ShadowedBy: files.ShadowedBy(), ProcessOutdated: old,
 	}
 	if files.Unit != nil {
 		resp.Content = files.Unit.String()
@@ -415,6 +432,18 @@ func (s *Server) observeUnit(ctx context.Context, name string) (*agentpb.UnitSta
 		resp.Journal = s.journal(ctx, name)
 	}
 	return resp, nil
+}
+
+// outdated tells whether the unit's process was started before its files were last changed.
+func outdated(name string, files systemd.Files, is *systemd.Configuration, state *systemd.State) (bool, error) {
+	if state.Started.IsZero() || !state.Runs() {
+		return false, nil
+	}
+	changed, err := files.Changed(name, is)
+	if err != nil {
+		return false, fault.OfPath("look at", systemd.UnitPath(name), err)
+	}
+	return changed.After(state.Started), nil
 }
 
 // dropIns are those of the unit itself, whether or not systemd has read them yet, and those for
@@ -439,7 +468,7 @@ func (s *Server) dropIns(files *systemd.Configuration, state *systemd.State) (ma
 
 // removeUnit stops a unit and removes all that is there for it. A unit that can't be stopped
 // stays.
-func (s *Server) removeUnit(ctx context.Context, _ *state, e *ledger.Entry) (removal, error) {
+func (s *Server) removeUnit(ctx context.Context, st *state, e *ledger.Entry) (removal, error) {
 	was, err := s.unitFiles.Load(e.ID)
 	if err != nil {
 		return removal{}, fault.OfPath("read", systemd.UnitPath(e.ID), err)
@@ -454,6 +483,9 @@ func (s *Server) removeUnit(ctx context.Context, _ *state, e *ledger.Entry) (rem
 		}
 	}
 	if err := s.systemd.Disable(ctx, e.ID); err != nil && was.Exists() {
+		return removal{}, err
+	}
+	if err := st.forgetPrevious(e.ID); err != nil {
 		return removal{}, err
 	}
 	if err := s.unitFiles.Remove(e.ID, was); err != nil {

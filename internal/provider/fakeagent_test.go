@@ -30,11 +30,16 @@ import (
 type fakeAgent struct {
 	agentpb.UnimplementedAgentServer
 
-	mu     sync.Mutex
-	users  map[string]*agentpb.UserState
-	units  map[string]*agentpb.UnitState
-	ledger map[string]*agentpb.Owned
-	clock  uint64
+	mu    sync.Mutex
+	users map[string]*agentpb.UserState
+	units map[string]*agentpb.UnitState
+	// previous are what switches have replaced. failOld and readyAfterRollback are how these fare
+	// when they come back.
+	previous           map[string]*agentpb.UnitState
+	failOld            string
+	readyAfterRollback []*agentpb.ReadyEvent
+	ledger             map[string]*agentpb.Owned
+	clock              uint64
 
 	failUser   error                            // PutUser fails with this after it has written its claim
 	starts     map[string]int                   // starts and restarts of each unit
@@ -47,7 +52,7 @@ type fakeAgent struct {
 
 func newFakeAgent() *fakeAgent {
 	return &fakeAgent{
-		users: map[string]*agentpb.UserState{}, units: map[string]*agentpb.UnitState{},
+		users: map[string]*agentpb.UserState{}, units: map[string]*agentpb.UnitState{}, previous: map[string]*agentpb.UnitState{},
 		ledger: map[string]*agentpb.Owned{}, starts: map[string]int{}, failStart: map[string]string{},
 		readiness: map[string][]*agentpb.ReadyEvent{}, unanswered: map[string]string{},
 		failsLater: map[string][]string{},
@@ -148,6 +153,9 @@ func (f *fakeAgent) PutUnit(_ context.Context, req *agentpb.PutUnitRequest) (*ag
 		return nil, err
 	}
 	now := &agentpb.UnitState{Exists: true, Content: req.GetContent(), Enabled: req.GetEnabled(), DropIns: req.GetDropIns(), ActiveState: "inactive"}
+	if req.GetKeepPrevious() && old.GetActiveState() == "active" && old.GetContent() != now.GetContent() && f.previous[name] == nil {
+		f.previous[name] = old
+	}
 	f.units[name] = now
 	if !req.GetRunning() {
 		return &agentpb.PutUnitResponse{Generation: owned.GetGeneration(), Changed: true, State: now}, nil
@@ -166,6 +174,24 @@ func (f *fakeAgent) PutUnit(_ context.Context, req *agentpb.PutUnitRequest) (*ag
 		f.starts[name]++
 	}
 	return &agentpb.PutUnitResponse{Generation: owned.GetGeneration(), Changed: true, State: now}, nil
+}
+
+func (f *fakeAgent) SettleUnit(_ context.Context, req *agentpb.SettleUnitRequest) (*agentpb.SettleUnitResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	name := req.GetClaim().GetId()
+	if owned := f.ledger["SystemdUnit "+name]; owned.GetGeneration() != req.GetClaim().GetGeneration() {
+		return nil, refuse(agentpb.Reason_NOT_OWNED, name+" has another generation", nil)
+	}
+	resp := &agentpb.SettleUnitResponse{}
+	if was := f.previous[name]; was != nil && req.GetRollBack() {
+		f.units[name], resp.RolledBack = was, true
+		resp.StartFailure = f.failOld
+		f.readiness[name] = f.readyAfterRollback
+	}
+	delete(f.previous, name)
+	resp.State = f.units[name]
+	return resp, nil
 }
 
 func (f *fakeAgent) AwaitReady(req *agentpb.AwaitReadyRequest, stream grpc.ServerStreamingServer[agentpb.ReadyEvent]) error {

@@ -100,11 +100,13 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 		return resource.PropertyMap{
 				"name": str("a.service"), "content": str(unitText), "enabled": boolean(true), "masked": boolean(false), "state": str("running"),
 				"dropIns":   object("/etc/systemd/system/a.service.d/x.conf", "[Service]\nNice=1\n"),
-				"restartOn": object("model", "1"), "readiness": readiness(), "adopt": boolean(false)},
+				"restartOn": object("model", "1"), "readiness": readiness(), "rollback": boolean(true), "adopt": boolean(false),
+				"runtimeProperties": resource.NewProperty(resource.PropertyMap{}), "shadowedBy": str(""), "outdated": str("")},
 			resource.PropertyMap{
 				"name": str("b.service"), "content": str(unitText + "Nice=1\n"), "enabled": boolean(false), "masked": boolean(true), "state": str("stopped"),
 				"dropIns":   object("/etc/systemd/system/a.service.d/x.conf", "[Service]\nNice=2\n"),
-				"restartOn": object("model", "2"), "adopt": boolean(true),
+				"restartOn": object("model", "2"), "rollback": boolean(false), "adopt": boolean(true),
+				"runtimeProperties": object("MemoryMax", "2"), "shadowedBy": str("/run/b"), "outdated": str("b"),
 				"readiness": resource.NewProperty(resource.PropertyMap{"address": str("tcp:127.0.0.1:8002"), "model": str("tiny")})}
 	}
 	panic(fmt.Sprintf("no sample of a %s", kind))

@@ -45,7 +45,12 @@ type SystemdUnitArgs struct {
 	DropIns   map[string]string `pulumi:"dropIns,optional"`
 	RestartOn map[string]string `pulumi:"restartOn,optional"`
 	Readiness *Readiness        `pulumi:"readiness,optional"`
+	Rollback  *bool             `pulumi:"rollback,optional"`
 	Adopt     bool              `pulumi:"adopt,optional"`
+
+	RuntimeProperties map[string]string `pulumi:"runtimeProperties,optional"`
+	ShadowedBy        string            `pulumi:"shadowedBy,optional"`
+	Outdated          string            `pulumi:"outdated,optional"`
 }
 
 // SystemdUnitState is what is known of a unit on the host.
@@ -66,7 +71,7 @@ type Readiness struct {
 func (u *SystemdUnit) Annotate(a infer.Annotator) {
 	a.SetToken("index", "SystemdUnit")
 	a.Describe(u, "A systemd unit in /etc/systemd/system: its text, its drop-ins, and whether it is enabled and running. "+
-		"With `readiness` it counts as deployed only when its server has really answered.")
+		"With `readiness` it counts as deployed only when its server has really answered; a new version that doesn't gives way to the old one.")
 }
 
 // Annotate describes the inputs in the schema.
@@ -82,7 +87,14 @@ func (a *SystemdUnitArgs) Annotate(an infer.Annotator) {
 	an.Describe(&a.DropIns, "All drop-ins that may change the unit: text by path. Others are removed.")
 	an.Describe(&a.RestartOn, "Digests of what the unit uses, by any name. A change restarts the unit.")
 	an.Describe(&a.Readiness, "How to ask the server behind the unit whether it works.")
+	an.Describe(&a.Rollback, "When a new text runs and doesn't become healthy, put back the one that ran before, start it and ask it again. The update has then failed.")
+	an.SetDefault(&a.Rollback, true)
 	describeAdopt(an, &a.Adopt)
+	an.Describe(&a.RuntimeProperties, "Always empty: properties that `systemctl set-property` has changed, with their values. It is an input so that they show as drift.")
+	an.Describe(&a.ShadowedBy, "Always empty: a unit file of the same name that systemd prefers to this one. It is an input so that it shows as drift.")
+	an.SetDefault(&a.ShadowedBy, "")
+	an.Describe(&a.Outdated, "Always empty: in which way what runs isn't what the files say. It is an input so that it shows as drift.")
+	an.SetDefault(&a.Outdated, "")
 }
 
 // Annotate fixes the type's token and describes it in the schema.
@@ -105,6 +117,9 @@ func (*SystemdUnit) Check(ctx context.Context, req infer.CheckRequest) (infer.Ch
 		if c.known("masked") && in.Masked {
 			c.fail("masked", `must be false: a masked unit can't run; use state = "stopped" and enabled = false`)
 		}
+		c.alwaysEmpty("runtimeProperties", len(in.RuntimeProperties) == 0)
+		c.alwaysEmpty("shadowedBy", in.ShadowedBy == "")
+		c.alwaysEmpty("outdated", in.Outdated == "")
 		if c.known("dropIns") {
 			for _, file := range slices.Sorted(maps.Keys(in.DropIns)) {
 				c.dropIn(in.Name, file, in.DropIns[file])
@@ -120,6 +135,13 @@ func (*SystemdUnit) Check(ctx context.Context, req infer.CheckRequest) (infer.Ch
 			c.fail("readiness", "is for a unit that runs, and this one runs on demand")
 		}
 	})
+}
+
+// alwaysEmpty refuses a value for what only an observation can fill.
+func (c *checks) alwaysEmpty(property string, empty bool) {
+	if c.known(property) && !empty {
+		c.fail(property, "can't be declared: it is what a look at the host finds")
+	}
 }
 
 // hasInstallSection tells whether systemd could enable the unit.
@@ -212,7 +234,7 @@ func (u *SystemdUnit) Update(ctx context.Context, req infer.UpdateRequest[System
 		return infer.UpdateResponse[SystemdUnitState]{Output: SystemdUnitState{req.Inputs, req.State.Recorded}}, nil
 	}
 	restart := !maps.Equal(req.State.RestartOn, req.Inputs.RestartOn) || req.State.State == stateUnresponsive
-	state, err := u.put(ctx, req.Inputs, req.State.toUpdate(), restart)
+	state, err := u.put(ctx, req.Inputs, &req.State, restart)
 	if err != nil && !installed(err) {
 		return infer.UpdateResponse[SystemdUnitState]{}, err
 	}

@@ -2,10 +2,14 @@ package provider
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/pulumi/pulumi-go-provider/infer"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/unitfile"
 )
 
 // stateUnresponsive is what Read finds when the unit is active and its server doesn't answer.
@@ -39,7 +43,11 @@ func (*SystemdUnit) Read(ctx context.Context, req infer.ReadRequest[SystemdUnitA
 	in.Enabled = &enabled
 	in.Masked = seen.GetMasked()
 	in.State = observedState(in.State, seen)
-	in.DropIns = observedDropIns(in.DropIns, seen.GetDropIns())
+	dropIns, properties := runtimeProperties(seen.GetDropIns())
+	in.DropIns = observedDropIns(in.DropIns, dropIns)
+	in.RuntimeProperties = properties
+	in.ShadowedBy = seen.GetShadowedBy()
+	in.Outdated = observedOutdated(in.State, seen)
 	rec := observedRecord(ctx, req.State.Recorded, seen.GetOwned())
 	return infer.ReadResponse[SystemdUnitArgs, SystemdUnitState]{ID: req.ID, Inputs: in, State: SystemdUnitState{in, rec}}, nil
 }
@@ -67,6 +75,52 @@ func observedState(declared string, seen *agentpb.UnitState) string {
 	default:
 		return seen.GetActiveState()
 	}
+}
+
+// observedOutdated says in which way what runs isn't what the files say.
+func observedOutdated(state string, seen *agentpb.UnitState) string {
+	switch {
+	case seen.GetNeedDaemonReload():
+		return "systemd has not read the files since they were changed"
+	case seen.GetProcessOutdated() && (state == stateRunning || state == stateUnresponsive):
+		return "the process was started before the files were changed"
+	default:
+		return ""
+	}
+}
+
+// controlFolders are where systemctl set-property writes, for good and until the next boot.
+var controlFolders = map[string]string{
+	"/etc/systemd/system.control/": "",
+	"/run/systemd/system.control/": " (until the next boot)",
+}
+
+// runtimeProperties takes the drop-ins that systemctl set-property has made out of all others, and
+// returns what they set. The one that is for good wins.
+func runtimeProperties(dropIns map[string]string) (others, properties map[string]string) {
+	others = maps.Clone(dropIns)
+	for _, folder := range slices.Backward(slices.Sorted(maps.Keys(controlFolders))) {
+		for file, text := range dropIns {
+			assignments, err := unitfile.Parse(text)
+			if !strings.HasPrefix(file, folder) || err != nil {
+				continue
+			}
+			delete(others, file)
+			values := map[string][]string{}
+			for _, a := range assignments {
+				if a.Value != "" || values[a.Directive] == nil {
+					values[a.Directive] = append(values[a.Directive], a.Value)
+				}
+			}
+			for directive, v := range values {
+				if properties == nil {
+					properties = map[string]string{}
+				}
+				properties[directive] = strings.TrimSpace(strings.Join(v, " ")) + controlFolders[folder]
+			}
+		}
+	}
+	return others, properties
 }
 
 func (r *Readiness) proto(timeoutSeconds int) *agentpb.Readiness {

@@ -3,6 +3,8 @@ package provider
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 )
 
@@ -30,5 +32,22 @@ func TestObservedStateOfAUnitOnDemand(t *testing.T) {
 		if got := observedState("onDemand", &agentpb.UnitState{ActiveState: active}); got != want {
 			t.Errorf("%s is shown as %q, want %q", active, got, want)
 		}
+	}
+}
+
+func TestRuntimeProperties(t *testing.T) {
+	others, properties := runtimeProperties(map[string]string{
+		"/etc/systemd/system/a.service.d/x.conf":                  "[Service]\nNice=1\n",
+		"/run/systemd/system.control/a.service.d/50-CPU.conf":     "[Service]\nCPUQuota=50%\nMemoryMax=2G\n",
+		"/etc/systemd/system.control/a.service.d/50-Memory.conf":  "[Service]\nMemoryMax=1G\n",
+		"/etc/systemd/system.control/a.service.d/50-Allow.conf":   "[Service]\nIPAddressAllow=\nIPAddressAllow=10.0.0.1/32\nIPAddressAllow=10.0.0.2/32\n",
+		"/etc/systemd/system.control/a.service.d/50-garbage.conf": "garbage",
+	})
+	want := map[string]string{"CPUQuota": "50% (until the next boot)", "MemoryMax": "1G", "IPAddressAllow": "10.0.0.1/32 10.0.0.2/32"}
+	if diff := cmp.Diff(want, properties); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if len(others) != 2 || others["/etc/systemd/system.control/a.service.d/50-garbage.conf"] == "" {
+		t.Errorf("others: %q", others)
 	}
 }

@@ -56,6 +56,15 @@ func TestUnitDrift(t *testing.T) {
 		"failed":          {func(u *agentpb.UnitState, _ *fakeAgent) { u.ActiveState = "failed" }, []string{"state"}},
 		"hangs":           {func(_ *agentpb.UnitState, a *fakeAgent) { a.unanswered["llmhost-a.service"] = "timeout" }, []string{"state"}},
 		"foreign drop-in": {func(u *agentpb.UnitState, _ *fakeAgent) { u.DropIns = map[string]string{file: "[Service]\n"} }, []string{"dropIns"}},
+		"a property at run time": {func(u *agentpb.UnitState, _ *fakeAgent) {
+			u.DropIns = map[string]string{"/run/systemd/system.control/llmhost-a.service.d/50-MemoryMax.conf": "# by systemctl\n[Service]\nMemoryMax=64G\n"}
+		}, []string{"runtimeProperties"}},
+		"shadowed":               {func(u *agentpb.UnitState, _ *fakeAgent) { u.ShadowedBy = "/run/systemd/transient/llmhost-a.service" }, []string{"shadowedBy"}},
+		"not read since":         {func(u *agentpb.UnitState, _ *fakeAgent) { u.NeedDaemonReload = true }, []string{"outdated"}},
+		"a process of old files": {func(u *agentpb.UnitState, _ *fakeAgent) { u.ProcessOutdated = true }, []string{"outdated"}},
+		"another spelling is no drift": {func(u *agentpb.UnitState, _ *fakeAgent) {
+			u.Content = "# by hand\n" + strings.Replace(u.Content, "=", " = ", 1)
+		}, nil},
 		"trailing whitespace is no drift": {func(u *agentpb.UnitState, _ *fakeAgent) {
 			u.Content = strings.ReplaceAll(u.Content, "\n", " \t\n") + "\n\n"
 		}, nil},

@@ -55,7 +55,7 @@ func TestEveryTamperingIsReportedAndRepaired(t *testing.T) {
 			{"a user's groups", "usermod -a -G sudo llm-beta", "SystemUser", "llm-beta", "groups"},
 			{"a unit's text", "sed -i 's/^NoNewPrivileges=.*/NoNewPrivileges=no/' /etc/systemd/system/" + unit, "SystemdUnit", unit, "content"},
 			{"a drop-in", "mkdir -p /etc/systemd/system/" + unit + ".d && printf '[Service]\\nProtectHome=no\\n' > /etc/systemd/system/" + unit + ".d/loose.conf && systemctl daemon-reload", "SystemdUnit", unit, "dropIns"},
-			{"a property at run time", "systemctl set-property --runtime " + unit + " MemoryMax=64G", "SystemdUnit", unit, "dropIns"},
+			{"a property at run time", "systemctl set-property --runtime " + unit + " MemoryMax=64G", "SystemdUnit", unit, "runtimeProperties"},
 			{"a disabled unit", "systemctl disable -q " + unit, "SystemdUnit", unit, "enabled"},
 			{"a stopped unit", "systemctl stop " + unit, "SystemdUnit", unit, "state"},
 			{"one byte of a model", "printf X | dd of=/srv/models/tiny.gguf bs=1 seek=4096 conv=notrunc status=none", "Model", "/srv/models/tiny.gguf", "sha256"},

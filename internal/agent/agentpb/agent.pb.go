@@ -2193,15 +2193,18 @@ type UnitState struct {
 	NeedDaemonReload bool                   `protobuf:"varint,10,opt,name=need_daemon_reload,json=needDaemonReload,proto3" json:"need_daemon_reload,omitempty"`
 	// Drop-ins that change this unit, by path, from /etc, /run and systemctl set-property;
 	// those that the distribution ships under /usr for all units are left out.
-	DropIns       map[string]string `protobuf:"bytes,11,rep,name=drop_ins,json=dropIns,proto3" json:"drop_ins,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Asked         bool              `protobuf:"varint,12,opt,name=asked,proto3" json:"asked,omitempty"`       // readiness was asked
-	Answered      bool              `protobuf:"varint,13,opt,name=answered,proto3" json:"answered,omitempty"` // and the server answered
-	AnswerError   string            `protobuf:"bytes,14,opt,name=answer_error,json=answerError,proto3" json:"answer_error,omitempty"`
-	Journal       []string          `protobuf:"bytes,15,rep,name=journal,proto3" json:"journal,omitempty"` // last lines, when the unit is failed
-	Owned         *Owned            `protobuf:"bytes,16,opt,name=owned,proto3" json:"owned,omitempty"`
-	FragmentPath  string            `protobuf:"bytes,17,opt,name=fragment_path,json=fragmentPath,proto3" json:"fragment_path,omitempty"` // where systemd loads it from; differs from ours when shadowed
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	DropIns      map[string]string `protobuf:"bytes,11,rep,name=drop_ins,json=dropIns,proto3" json:"drop_ins,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Asked        bool              `protobuf:"varint,12,opt,name=asked,proto3" json:"asked,omitempty"`       // readiness was asked
+	Answered     bool              `protobuf:"varint,13,opt,name=answered,proto3" json:"answered,omitempty"` // and the server answered
+	AnswerError  string            `protobuf:"bytes,14,opt,name=answer_error,json=answerError,proto3" json:"answer_error,omitempty"`
+	Journal      []string          `protobuf:"bytes,15,rep,name=journal,proto3" json:"journal,omitempty"` // last lines, when the unit is failed
+	Owned        *Owned            `protobuf:"bytes,16,opt,name=owned,proto3" json:"owned,omitempty"`
+	FragmentPath string            `protobuf:"bytes,17,opt,name=fragment_path,json=fragmentPath,proto3" json:"fragment_path,omitempty"` // where systemd loads it from
+	ShadowedBy   string            `protobuf:"bytes,18,opt,name=shadowed_by,json=shadowedBy,proto3" json:"shadowed_by,omitempty"`       // a unit file of the name that comes before ours
+	// The process runs, and was started before the unit's files were last changed.
+	ProcessOutdated bool `protobuf:"varint,19,opt,name=process_outdated,json=processOutdated,proto3" json:"process_outdated,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *UnitState) Reset() {
@@ -2353,6 +2356,20 @@ func (x *UnitState) GetFragmentPath() string {
 	return ""
 }
 
+func (x *UnitState) GetShadowedBy() string {
+	if x != nil {
+		return x.ShadowedBy
+	}
+	return ""
+}
+
+func (x *UnitState) GetProcessOutdated() bool {
+	if x != nil {
+		return x.ProcessOutdated
+	}
+	return false
+}
+
 type PutUnitRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Claim   *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"` // id is the unit's name; the file goes to /etc/systemd/system
@@ -2363,7 +2380,10 @@ type PutUnitRequest struct {
 	Restart bool                   `protobuf:"varint,6,opt,name=restart,proto3" json:"restart,omitempty"`                                                                                         // restart even if the text is unchanged (something that it uses changed)
 	// Something else starts it, a timer or another unit: it is neither started nor stopped here,
 	// and that it has failed is forgotten. running and restart are not looked at.
-	OnDemand      bool `protobuf:"varint,7,opt,name=on_demand,json=onDemand,proto3" json:"on_demand,omitempty"`
+	OnDemand bool `protobuf:"varint,7,opt,name=on_demand,json=onDemand,proto3" json:"on_demand,omitempty"`
+	// Until SettleUnit, what this replaces is kept if it runs. A switch that was cut off is gone on
+	// with: what it has kept is not replaced by what it has put in its place.
+	KeepPrevious  bool `protobuf:"varint,8,opt,name=keep_previous,json=keepPrevious,proto3" json:"keep_previous,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2447,6 +2467,13 @@ func (x *PutUnitRequest) GetOnDemand() bool {
 	return false
 }
 
+func (x *PutUnitRequest) GetKeepPrevious() bool {
+	if x != nil {
+		return x.KeepPrevious
+	}
+	return false
+}
+
 type PutUnitResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
@@ -2507,6 +2534,119 @@ func (x *PutUnitResponse) GetState() *UnitState {
 	return nil
 }
 
+type SettleUnitRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"` // with the generation of the PutUnit
+	RollBack      bool                   `protobuf:"varint,2,opt,name=roll_back,json=rollBack,proto3" json:"roll_back,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleUnitRequest) Reset() {
+	*x = SettleUnitRequest{}
+	mi := &file_agent_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleUnitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleUnitRequest) ProtoMessage() {}
+
+func (x *SettleUnitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleUnitRequest.ProtoReflect.Descriptor instead.
+func (*SettleUnitRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *SettleUnitRequest) GetClaim() *Claim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+func (x *SettleUnitRequest) GetRollBack() bool {
+	if x != nil {
+		return x.RollBack
+	}
+	return false
+}
+
+type SettleUnitResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was there before is there again. It is false when nothing was kept.
+	RolledBack    bool       `protobuf:"varint,1,opt,name=rolled_back,json=rolledBack,proto3" json:"rolled_back,omitempty"`
+	StartFailure  string     `protobuf:"bytes,2,opt,name=start_failure,json=startFailure,proto3" json:"start_failure,omitempty"` // why it could not be started again
+	State         *UnitState `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleUnitResponse) Reset() {
+	*x = SettleUnitResponse{}
+	mi := &file_agent_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleUnitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleUnitResponse) ProtoMessage() {}
+
+func (x *SettleUnitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleUnitResponse.ProtoReflect.Descriptor instead.
+func (*SettleUnitResponse) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *SettleUnitResponse) GetRolledBack() bool {
+	if x != nil {
+		return x.RolledBack
+	}
+	return false
+}
+
+func (x *SettleUnitResponse) GetStartFailure() string {
+	if x != nil {
+		return x.StartFailure
+	}
+	return ""
+}
+
+func (x *SettleUnitResponse) GetState() *UnitState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
 // Readiness is how a model server is asked whether it works: a chat completion of one token.
 type Readiness struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -2522,7 +2662,7 @@ type Readiness struct {
 
 func (x *Readiness) Reset() {
 	*x = Readiness{}
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2534,7 +2674,7 @@ func (x *Readiness) String() string {
 func (*Readiness) ProtoMessage() {}
 
 func (x *Readiness) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2547,7 +2687,7 @@ func (x *Readiness) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Readiness.ProtoReflect.Descriptor instead.
 func (*Readiness) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Readiness) GetAddress() string {
@@ -2579,16 +2719,18 @@ func (x *Readiness) GetCredential() string {
 }
 
 type AwaitReadyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Unit          string                 `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
-	Readiness     *Readiness             `protobuf:"bytes,2,opt,name=readiness,proto3" json:"readiness,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Unit      string                 `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	Readiness *Readiness             `protobuf:"bytes,2,opt,name=readiness,proto3" json:"readiness,omitempty"`
+	// Without readiness: the unit is ready when it has run for this long without a restart.
+	SteadySeconds uint32 `protobuf:"varint,3,opt,name=steady_seconds,json=steadySeconds,proto3" json:"steady_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AwaitReadyRequest) Reset() {
 	*x = AwaitReadyRequest{}
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2600,7 +2742,7 @@ func (x *AwaitReadyRequest) String() string {
 func (*AwaitReadyRequest) ProtoMessage() {}
 
 func (x *AwaitReadyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2613,7 +2755,7 @@ func (x *AwaitReadyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitReadyRequest.ProtoReflect.Descriptor instead.
 func (*AwaitReadyRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AwaitReadyRequest) GetUnit() string {
@@ -2630,6 +2772,13 @@ func (x *AwaitReadyRequest) GetReadiness() *Readiness {
 	return nil
 }
 
+func (x *AwaitReadyRequest) GetSteadySeconds() uint32 {
+	if x != nil {
+		return x.SteadySeconds
+	}
+	return 0
+}
+
 type ReadyEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Progress      string                 `protobuf:"bytes,1,opt,name=progress,proto3" json:"progress,omitempty"`
@@ -2642,7 +2791,7 @@ type ReadyEvent struct {
 
 func (x *ReadyEvent) Reset() {
 	*x = ReadyEvent{}
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2654,7 +2803,7 @@ func (x *ReadyEvent) String() string {
 func (*ReadyEvent) ProtoMessage() {}
 
 func (x *ReadyEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2667,7 +2816,7 @@ func (x *ReadyEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadyEvent.ProtoReflect.Descriptor instead.
 func (*ReadyEvent) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReadyEvent) GetProgress() string {
@@ -2721,7 +2870,7 @@ type ModelHeader struct {
 
 func (x *ModelHeader) Reset() {
 	*x = ModelHeader{}
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2733,7 +2882,7 @@ func (x *ModelHeader) String() string {
 func (*ModelHeader) ProtoMessage() {}
 
 func (x *ModelHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2746,7 +2895,7 @@ func (x *ModelHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelHeader.ProtoReflect.Descriptor instead.
 func (*ModelHeader) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ModelHeader) GetClaim() *Claim {
@@ -2845,7 +2994,7 @@ type ModelFile struct {
 
 func (x *ModelFile) Reset() {
 	*x = ModelFile{}
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +3006,7 @@ func (x *ModelFile) String() string {
 func (*ModelFile) ProtoMessage() {}
 
 func (x *ModelFile) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +3019,7 @@ func (x *ModelFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelFile.ProtoReflect.Descriptor instead.
 func (*ModelFile) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ModelFile) GetName() string {
@@ -2905,7 +3054,7 @@ type ObserveModelRequest struct {
 
 func (x *ObserveModelRequest) Reset() {
 	*x = ObserveModelRequest{}
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2917,7 +3066,7 @@ func (x *ObserveModelRequest) String() string {
 func (*ObserveModelRequest) ProtoMessage() {}
 
 func (x *ObserveModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2930,7 +3079,7 @@ func (x *ObserveModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveModelRequest.ProtoReflect.Descriptor instead.
 func (*ObserveModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{39}
+	return file_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ObserveModelRequest) GetPath() string {
@@ -2980,7 +3129,7 @@ type ModelState struct {
 
 func (x *ModelState) Reset() {
 	*x = ModelState{}
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2992,7 +3141,7 @@ func (x *ModelState) String() string {
 func (*ModelState) ProtoMessage() {}
 
 func (x *ModelState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3005,7 +3154,7 @@ func (x *ModelState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelState.ProtoReflect.Descriptor instead.
 func (*ModelState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{40}
+	return file_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ModelState) GetExists() bool {
@@ -3115,7 +3264,7 @@ type SetModelRequest struct {
 
 func (x *SetModelRequest) Reset() {
 	*x = SetModelRequest{}
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3127,7 +3276,7 @@ func (x *SetModelRequest) String() string {
 func (*SetModelRequest) ProtoMessage() {}
 
 func (x *SetModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3140,7 +3289,7 @@ func (x *SetModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModelRequest.ProtoReflect.Descriptor instead.
 func (*SetModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{41}
+	return file_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SetModelRequest) GetHeader() *ModelHeader {
@@ -3160,7 +3309,7 @@ type FetchModelRequest struct {
 
 func (x *FetchModelRequest) Reset() {
 	*x = FetchModelRequest{}
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3172,7 +3321,7 @@ func (x *FetchModelRequest) String() string {
 func (*FetchModelRequest) ProtoMessage() {}
 
 func (x *FetchModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3185,7 +3334,7 @@ func (x *FetchModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchModelRequest.ProtoReflect.Descriptor instead.
 func (*FetchModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{42}
+	return file_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FetchModelRequest) GetHeader() *ModelHeader {
@@ -3216,7 +3365,7 @@ type ModelOrigin struct {
 
 func (x *ModelOrigin) Reset() {
 	*x = ModelOrigin{}
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3228,7 +3377,7 @@ func (x *ModelOrigin) String() string {
 func (*ModelOrigin) ProtoMessage() {}
 
 func (x *ModelOrigin) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3241,7 +3390,7 @@ func (x *ModelOrigin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelOrigin.ProtoReflect.Descriptor instead.
 func (*ModelOrigin) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{43}
+	return file_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ModelOrigin) GetWhere() isModelOrigin_Where {
@@ -3302,7 +3451,7 @@ type VerifyModelRequest struct {
 
 func (x *VerifyModelRequest) Reset() {
 	*x = VerifyModelRequest{}
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3314,7 +3463,7 @@ func (x *VerifyModelRequest) String() string {
 func (*VerifyModelRequest) ProtoMessage() {}
 
 func (x *VerifyModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3327,7 +3476,7 @@ func (x *VerifyModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyModelRequest.ProtoReflect.Descriptor instead.
 func (*VerifyModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{44}
+	return file_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *VerifyModelRequest) GetPath() string {
@@ -3358,7 +3507,7 @@ type ModelEvent struct {
 
 func (x *ModelEvent) Reset() {
 	*x = ModelEvent{}
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3370,7 +3519,7 @@ func (x *ModelEvent) String() string {
 func (*ModelEvent) ProtoMessage() {}
 
 func (x *ModelEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3383,7 +3532,7 @@ func (x *ModelEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelEvent.ProtoReflect.Descriptor instead.
 func (*ModelEvent) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{45}
+	return file_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ModelEvent) GetDoneBytes() uint64 {
@@ -3440,7 +3589,7 @@ type ReadModelRequest struct {
 
 func (x *ReadModelRequest) Reset() {
 	*x = ReadModelRequest{}
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3452,7 +3601,7 @@ func (x *ReadModelRequest) String() string {
 func (*ReadModelRequest) ProtoMessage() {}
 
 func (x *ReadModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3465,7 +3614,7 @@ func (x *ReadModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadModelRequest.ProtoReflect.Descriptor instead.
 func (*ReadModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{46}
+	return file_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ReadModelRequest) GetPath() string {
@@ -3505,7 +3654,7 @@ type ReadModelResponse struct {
 
 func (x *ReadModelResponse) Reset() {
 	*x = ReadModelResponse{}
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3517,7 +3666,7 @@ func (x *ReadModelResponse) String() string {
 func (*ReadModelResponse) ProtoMessage() {}
 
 func (x *ReadModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3530,7 +3679,7 @@ func (x *ReadModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadModelResponse.ProtoReflect.Descriptor instead.
 func (*ReadModelResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{47}
+	return file_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReadModelResponse) GetData() []byte {
@@ -3549,7 +3698,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_agent_proto_msgTypes[48]
+	mi := &file_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3561,7 +3710,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[48]
+	mi := &file_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3574,7 +3723,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{48}
+	return file_agent_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListModelsRequest) GetFolders() []string {
@@ -3601,7 +3750,7 @@ type ListedModel struct {
 
 func (x *ListedModel) Reset() {
 	*x = ListedModel{}
-	mi := &file_agent_proto_msgTypes[49]
+	mi := &file_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3613,7 +3762,7 @@ func (x *ListedModel) String() string {
 func (*ListedModel) ProtoMessage() {}
 
 func (x *ListedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[49]
+	mi := &file_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3626,7 +3775,7 @@ func (x *ListedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListedModel.ProtoReflect.Descriptor instead.
 func (*ListedModel) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{49}
+	return file_agent_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListedModel) GetPath() string {
@@ -3701,7 +3850,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_agent_proto_msgTypes[50]
+	mi := &file_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3713,7 +3862,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[50]
+	mi := &file_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3726,7 +3875,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{50}
+	return file_agent_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListModelsResponse) GetModels() []*ListedModel {
@@ -3748,7 +3897,7 @@ type CollectModelsRequest struct {
 
 func (x *CollectModelsRequest) Reset() {
 	*x = CollectModelsRequest{}
-	mi := &file_agent_proto_msgTypes[51]
+	mi := &file_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3760,7 +3909,7 @@ func (x *CollectModelsRequest) String() string {
 func (*CollectModelsRequest) ProtoMessage() {}
 
 func (x *CollectModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[51]
+	mi := &file_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3773,7 +3922,7 @@ func (x *CollectModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectModelsRequest.ProtoReflect.Descriptor instead.
 func (*CollectModelsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{51}
+	return file_agent_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CollectModelsRequest) GetPaths() []string {
@@ -3815,7 +3964,7 @@ type CollectedModel struct {
 
 func (x *CollectedModel) Reset() {
 	*x = CollectedModel{}
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3827,7 +3976,7 @@ func (x *CollectedModel) String() string {
 func (*CollectedModel) ProtoMessage() {}
 
 func (x *CollectedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3840,7 +3989,7 @@ func (x *CollectedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectedModel.ProtoReflect.Descriptor instead.
 func (*CollectedModel) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{52}
+	return file_agent_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CollectedModel) GetPath() string {
@@ -3873,7 +4022,7 @@ type CollectModelsResponse struct {
 
 func (x *CollectModelsResponse) Reset() {
 	*x = CollectModelsResponse{}
-	mi := &file_agent_proto_msgTypes[53]
+	mi := &file_agent_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3885,7 +4034,7 @@ func (x *CollectModelsResponse) String() string {
 func (*CollectModelsResponse) ProtoMessage() {}
 
 func (x *CollectModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[53]
+	mi := &file_agent_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3898,7 +4047,7 @@ func (x *CollectModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectModelsResponse.ProtoReflect.Descriptor instead.
 func (*CollectModelsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{53}
+	return file_agent_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CollectModelsResponse) GetModels() []*CollectedModel {
@@ -3917,7 +4066,7 @@ type PutProgramRequest struct {
 
 func (x *PutProgramRequest) Reset() {
 	*x = PutProgramRequest{}
-	mi := &file_agent_proto_msgTypes[54]
+	mi := &file_agent_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3929,7 +4078,7 @@ func (x *PutProgramRequest) String() string {
 func (*PutProgramRequest) ProtoMessage() {}
 
 func (x *PutProgramRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[54]
+	mi := &file_agent_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3942,7 +4091,7 @@ func (x *PutProgramRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutProgramRequest.ProtoReflect.Descriptor instead.
 func (*PutProgramRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{54}
+	return file_agent_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PutProgramRequest) GetClaim() *Claim {
@@ -3961,7 +4110,7 @@ type ObserveProgramRequest struct {
 
 func (x *ObserveProgramRequest) Reset() {
 	*x = ObserveProgramRequest{}
-	mi := &file_agent_proto_msgTypes[55]
+	mi := &file_agent_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3973,7 +4122,7 @@ func (x *ObserveProgramRequest) String() string {
 func (*ObserveProgramRequest) ProtoMessage() {}
 
 func (x *ObserveProgramRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[55]
+	mi := &file_agent_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3986,7 +4135,7 @@ func (x *ObserveProgramRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveProgramRequest.ProtoReflect.Descriptor instead.
 func (*ObserveProgramRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{55}
+	return file_agent_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ObserveProgramRequest) GetPath() string {
@@ -4011,7 +4160,7 @@ type ProgramState struct {
 
 func (x *ProgramState) Reset() {
 	*x = ProgramState{}
-	mi := &file_agent_proto_msgTypes[56]
+	mi := &file_agent_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4023,7 +4172,7 @@ func (x *ProgramState) String() string {
 func (*ProgramState) ProtoMessage() {}
 
 func (x *ProgramState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[56]
+	mi := &file_agent_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4036,7 +4185,7 @@ func (x *ProgramState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgramState.ProtoReflect.Descriptor instead.
 func (*ProgramState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{56}
+	return file_agent_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ProgramState) GetExists() bool {
@@ -4101,7 +4250,7 @@ type PutEngineRequest struct {
 
 func (x *PutEngineRequest) Reset() {
 	*x = PutEngineRequest{}
-	mi := &file_agent_proto_msgTypes[57]
+	mi := &file_agent_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4113,7 +4262,7 @@ func (x *PutEngineRequest) String() string {
 func (*PutEngineRequest) ProtoMessage() {}
 
 func (x *PutEngineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[57]
+	mi := &file_agent_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4126,7 +4275,7 @@ func (x *PutEngineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEngineRequest.ProtoReflect.Descriptor instead.
 func (*PutEngineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{57}
+	return file_agent_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *PutEngineRequest) GetPart() isPutEngineRequest_Part {
@@ -4183,7 +4332,7 @@ type EngineHeader struct {
 
 func (x *EngineHeader) Reset() {
 	*x = EngineHeader{}
-	mi := &file_agent_proto_msgTypes[58]
+	mi := &file_agent_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4195,7 +4344,7 @@ func (x *EngineHeader) String() string {
 func (*EngineHeader) ProtoMessage() {}
 
 func (x *EngineHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[58]
+	mi := &file_agent_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4208,7 +4357,7 @@ func (x *EngineHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineHeader.ProtoReflect.Descriptor instead.
 func (*EngineHeader) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{58}
+	return file_agent_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *EngineHeader) GetClaim() *Claim {
@@ -4255,7 +4404,7 @@ type ObserveEngineRequest struct {
 
 func (x *ObserveEngineRequest) Reset() {
 	*x = ObserveEngineRequest{}
-	mi := &file_agent_proto_msgTypes[59]
+	mi := &file_agent_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4267,7 +4416,7 @@ func (x *ObserveEngineRequest) String() string {
 func (*ObserveEngineRequest) ProtoMessage() {}
 
 func (x *ObserveEngineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[59]
+	mi := &file_agent_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4280,7 +4429,7 @@ func (x *ObserveEngineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveEngineRequest.ProtoReflect.Descriptor instead.
 func (*ObserveEngineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{59}
+	return file_agent_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ObserveEngineRequest) GetPath() string {
@@ -4303,7 +4452,7 @@ type EngineState struct {
 
 func (x *EngineState) Reset() {
 	*x = EngineState{}
-	mi := &file_agent_proto_msgTypes[60]
+	mi := &file_agent_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4315,7 +4464,7 @@ func (x *EngineState) String() string {
 func (*EngineState) ProtoMessage() {}
 
 func (x *EngineState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[60]
+	mi := &file_agent_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4328,7 +4477,7 @@ func (x *EngineState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineState.ProtoReflect.Descriptor instead.
 func (*EngineState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{60}
+	return file_agent_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *EngineState) GetExists() bool {
@@ -4379,7 +4528,7 @@ type LoadImageRequest struct {
 
 func (x *LoadImageRequest) Reset() {
 	*x = LoadImageRequest{}
-	mi := &file_agent_proto_msgTypes[61]
+	mi := &file_agent_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4391,7 +4540,7 @@ func (x *LoadImageRequest) String() string {
 func (*LoadImageRequest) ProtoMessage() {}
 
 func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[61]
+	mi := &file_agent_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4404,7 +4553,7 @@ func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadImageRequest.ProtoReflect.Descriptor instead.
 func (*LoadImageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{61}
+	return file_agent_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *LoadImageRequest) GetPart() isLoadImageRequest_Part {
@@ -4462,7 +4611,7 @@ type ImageHeader struct {
 
 func (x *ImageHeader) Reset() {
 	*x = ImageHeader{}
-	mi := &file_agent_proto_msgTypes[62]
+	mi := &file_agent_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4474,7 +4623,7 @@ func (x *ImageHeader) String() string {
 func (*ImageHeader) ProtoMessage() {}
 
 func (x *ImageHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[62]
+	mi := &file_agent_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4487,7 +4636,7 @@ func (x *ImageHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageHeader.ProtoReflect.Descriptor instead.
 func (*ImageHeader) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{62}
+	return file_agent_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ImageHeader) GetClaim() *Claim {
@@ -4527,7 +4676,7 @@ type PullImageRequest struct {
 
 func (x *PullImageRequest) Reset() {
 	*x = PullImageRequest{}
-	mi := &file_agent_proto_msgTypes[63]
+	mi := &file_agent_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4539,7 +4688,7 @@ func (x *PullImageRequest) String() string {
 func (*PullImageRequest) ProtoMessage() {}
 
 func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[63]
+	mi := &file_agent_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4552,7 +4701,7 @@ func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullImageRequest.ProtoReflect.Descriptor instead.
 func (*PullImageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{63}
+	return file_agent_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *PullImageRequest) GetClaim() *Claim {
@@ -4572,7 +4721,7 @@ type PullImageEvent struct {
 
 func (x *PullImageEvent) Reset() {
 	*x = PullImageEvent{}
-	mi := &file_agent_proto_msgTypes[64]
+	mi := &file_agent_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4584,7 +4733,7 @@ func (x *PullImageEvent) String() string {
 func (*PullImageEvent) ProtoMessage() {}
 
 func (x *PullImageEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[64]
+	mi := &file_agent_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4597,7 +4746,7 @@ func (x *PullImageEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullImageEvent.ProtoReflect.Descriptor instead.
 func (*PullImageEvent) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{64}
+	return file_agent_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *PullImageEvent) GetProgress() string {
@@ -4630,7 +4779,7 @@ type PutQuadletRequest struct {
 
 func (x *PutQuadletRequest) Reset() {
 	*x = PutQuadletRequest{}
-	mi := &file_agent_proto_msgTypes[65]
+	mi := &file_agent_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4642,7 +4791,7 @@ func (x *PutQuadletRequest) String() string {
 func (*PutQuadletRequest) ProtoMessage() {}
 
 func (x *PutQuadletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[65]
+	mi := &file_agent_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4655,7 +4804,7 @@ func (x *PutQuadletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutQuadletRequest.ProtoReflect.Descriptor instead.
 func (*PutQuadletRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{65}
+	return file_agent_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *PutQuadletRequest) GetClaim() *Claim {
@@ -4704,7 +4853,7 @@ type PutQuadletResponse struct {
 
 func (x *PutQuadletResponse) Reset() {
 	*x = PutQuadletResponse{}
-	mi := &file_agent_proto_msgTypes[66]
+	mi := &file_agent_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4716,7 +4865,7 @@ func (x *PutQuadletResponse) String() string {
 func (*PutQuadletResponse) ProtoMessage() {}
 
 func (x *PutQuadletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[66]
+	mi := &file_agent_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4729,7 +4878,7 @@ func (x *PutQuadletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutQuadletResponse.ProtoReflect.Descriptor instead.
 func (*PutQuadletResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{66}
+	return file_agent_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *PutQuadletResponse) GetGeneration() uint64 {
@@ -4763,7 +4912,7 @@ type ObserveQuadletRequest struct {
 
 func (x *ObserveQuadletRequest) Reset() {
 	*x = ObserveQuadletRequest{}
-	mi := &file_agent_proto_msgTypes[67]
+	mi := &file_agent_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4775,7 +4924,7 @@ func (x *ObserveQuadletRequest) String() string {
 func (*ObserveQuadletRequest) ProtoMessage() {}
 
 func (x *ObserveQuadletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[67]
+	mi := &file_agent_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4788,7 +4937,7 @@ func (x *ObserveQuadletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveQuadletRequest.ProtoReflect.Descriptor instead.
 func (*ObserveQuadletRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{67}
+	return file_agent_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ObserveQuadletRequest) GetId() string {
@@ -4830,7 +4979,7 @@ type QuadletState struct {
 
 func (x *QuadletState) Reset() {
 	*x = QuadletState{}
-	mi := &file_agent_proto_msgTypes[68]
+	mi := &file_agent_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4842,7 +4991,7 @@ func (x *QuadletState) String() string {
 func (*QuadletState) ProtoMessage() {}
 
 func (x *QuadletState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[68]
+	mi := &file_agent_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4855,7 +5004,7 @@ func (x *QuadletState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuadletState.ProtoReflect.Descriptor instead.
 func (*QuadletState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{68}
+	return file_agent_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *QuadletState) GetExists() bool {
@@ -4973,7 +5122,7 @@ type AwaitQuadletRequest struct {
 
 func (x *AwaitQuadletRequest) Reset() {
 	*x = AwaitQuadletRequest{}
-	mi := &file_agent_proto_msgTypes[69]
+	mi := &file_agent_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4985,7 +5134,7 @@ func (x *AwaitQuadletRequest) String() string {
 func (*AwaitQuadletRequest) ProtoMessage() {}
 
 func (x *AwaitQuadletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[69]
+	mi := &file_agent_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4998,7 +5147,7 @@ func (x *AwaitQuadletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitQuadletRequest.ProtoReflect.Descriptor instead.
 func (*AwaitQuadletRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{69}
+	return file_agent_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *AwaitQuadletRequest) GetId() string {
@@ -5024,7 +5173,7 @@ type ObserveImageRequest struct {
 
 func (x *ObserveImageRequest) Reset() {
 	*x = ObserveImageRequest{}
-	mi := &file_agent_proto_msgTypes[70]
+	mi := &file_agent_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5036,7 +5185,7 @@ func (x *ObserveImageRequest) String() string {
 func (*ObserveImageRequest) ProtoMessage() {}
 
 func (x *ObserveImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[70]
+	mi := &file_agent_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5049,7 +5198,7 @@ func (x *ObserveImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveImageRequest.ProtoReflect.Descriptor instead.
 func (*ObserveImageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{70}
+	return file_agent_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ObserveImageRequest) GetId() string {
@@ -5072,7 +5221,7 @@ type ImageState struct {
 
 func (x *ImageState) Reset() {
 	*x = ImageState{}
-	mi := &file_agent_proto_msgTypes[71]
+	mi := &file_agent_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5084,7 +5233,7 @@ func (x *ImageState) String() string {
 func (*ImageState) ProtoMessage() {}
 
 func (x *ImageState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[71]
+	mi := &file_agent_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5097,7 +5246,7 @@ func (x *ImageState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageState.ProtoReflect.Descriptor instead.
 func (*ImageState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{71}
+	return file_agent_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ImageState) GetExists() bool {
@@ -5149,7 +5298,7 @@ type PutCredentialRequest struct {
 
 func (x *PutCredentialRequest) Reset() {
 	*x = PutCredentialRequest{}
-	mi := &file_agent_proto_msgTypes[72]
+	mi := &file_agent_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5161,7 +5310,7 @@ func (x *PutCredentialRequest) String() string {
 func (*PutCredentialRequest) ProtoMessage() {}
 
 func (x *PutCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[72]
+	mi := &file_agent_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5174,7 +5323,7 @@ func (x *PutCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredentialRequest.ProtoReflect.Descriptor instead.
 func (*PutCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{72}
+	return file_agent_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *PutCredentialRequest) GetClaim() *Claim {
@@ -5216,7 +5365,7 @@ type PutCredentialResponse struct {
 
 func (x *PutCredentialResponse) Reset() {
 	*x = PutCredentialResponse{}
-	mi := &file_agent_proto_msgTypes[73]
+	mi := &file_agent_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5228,7 +5377,7 @@ func (x *PutCredentialResponse) String() string {
 func (*PutCredentialResponse) ProtoMessage() {}
 
 func (x *PutCredentialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[73]
+	mi := &file_agent_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5241,7 +5390,7 @@ func (x *PutCredentialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredentialResponse.ProtoReflect.Descriptor instead.
 func (*PutCredentialResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{73}
+	return file_agent_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *PutCredentialResponse) GetGeneration() uint64 {
@@ -5275,7 +5424,7 @@ type ObserveCredentialRequest struct {
 
 func (x *ObserveCredentialRequest) Reset() {
 	*x = ObserveCredentialRequest{}
-	mi := &file_agent_proto_msgTypes[74]
+	mi := &file_agent_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5287,7 +5436,7 @@ func (x *ObserveCredentialRequest) String() string {
 func (*ObserveCredentialRequest) ProtoMessage() {}
 
 func (x *ObserveCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[74]
+	mi := &file_agent_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5300,7 +5449,7 @@ func (x *ObserveCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveCredentialRequest.ProtoReflect.Descriptor instead.
 func (*ObserveCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{74}
+	return file_agent_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ObserveCredentialRequest) GetPath() string {
@@ -5334,7 +5483,7 @@ type CredentialState struct {
 
 func (x *CredentialState) Reset() {
 	*x = CredentialState{}
-	mi := &file_agent_proto_msgTypes[75]
+	mi := &file_agent_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5346,7 +5495,7 @@ func (x *CredentialState) String() string {
 func (*CredentialState) ProtoMessage() {}
 
 func (x *CredentialState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[75]
+	mi := &file_agent_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5359,7 +5508,7 @@ func (x *CredentialState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialState.ProtoReflect.Descriptor instead.
 func (*CredentialState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{75}
+	return file_agent_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *CredentialState) GetExists() bool {
@@ -5421,7 +5570,7 @@ type ExamineRequest struct {
 
 func (x *ExamineRequest) Reset() {
 	*x = ExamineRequest{}
-	mi := &file_agent_proto_msgTypes[76]
+	mi := &file_agent_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5433,7 +5582,7 @@ func (x *ExamineRequest) String() string {
 func (*ExamineRequest) ProtoMessage() {}
 
 func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[76]
+	mi := &file_agent_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5446,7 +5595,7 @@ func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamineRequest.ProtoReflect.Descriptor instead.
 func (*ExamineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{76}
+	return file_agent_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ExamineRequest) GetFolders() []string {
@@ -5466,7 +5615,7 @@ type ExamineResponse struct {
 
 func (x *ExamineResponse) Reset() {
 	*x = ExamineResponse{}
-	mi := &file_agent_proto_msgTypes[77]
+	mi := &file_agent_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5478,7 +5627,7 @@ func (x *ExamineResponse) String() string {
 func (*ExamineResponse) ProtoMessage() {}
 
 func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[77]
+	mi := &file_agent_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5491,7 +5640,7 @@ func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamineResponse.ProtoReflect.Descriptor instead.
 func (*ExamineResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{77}
+	return file_agent_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ExamineResponse) GetEvidence() []*Evidence {
@@ -5521,7 +5670,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_agent_proto_msgTypes[78]
+	mi := &file_agent_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5533,7 +5682,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[78]
+	mi := &file_agent_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5546,7 +5695,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{78}
+	return file_agent_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Evidence) GetSource() string {
@@ -5594,7 +5743,7 @@ type FolderEvidence struct {
 
 func (x *FolderEvidence) Reset() {
 	*x = FolderEvidence{}
-	mi := &file_agent_proto_msgTypes[79]
+	mi := &file_agent_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5606,7 +5755,7 @@ func (x *FolderEvidence) String() string {
 func (*FolderEvidence) ProtoMessage() {}
 
 func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[79]
+	mi := &file_agent_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5619,7 +5768,7 @@ func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FolderEvidence.ProtoReflect.Descriptor instead.
 func (*FolderEvidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{79}
+	return file_agent_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *FolderEvidence) GetPath() string {
@@ -5689,7 +5838,7 @@ type SwitchUnitRequest struct {
 
 func (x *SwitchUnitRequest) Reset() {
 	*x = SwitchUnitRequest{}
-	mi := &file_agent_proto_msgTypes[80]
+	mi := &file_agent_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5701,7 +5850,7 @@ func (x *SwitchUnitRequest) String() string {
 func (*SwitchUnitRequest) ProtoMessage() {}
 
 func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[80]
+	mi := &file_agent_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5714,7 +5863,7 @@ func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchUnitRequest.ProtoReflect.Descriptor instead.
 func (*SwitchUnitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{80}
+	return file_agent_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *SwitchUnitRequest) GetUnit() string {
@@ -5748,7 +5897,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_agent_proto_msgTypes[81]
+	mi := &file_agent_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5760,7 +5909,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[81]
+	mi := &file_agent_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5773,7 +5922,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{81}
+	return file_agent_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *RemoveRequest) GetClaim() *Claim {
@@ -5801,7 +5950,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_agent_proto_msgTypes[82]
+	mi := &file_agent_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5813,7 +5962,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[82]
+	mi := &file_agent_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5826,7 +5975,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{82}
+	return file_agent_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *RemoveResponse) GetRemoved() bool {
@@ -5860,7 +6009,7 @@ type DialData struct {
 
 func (x *DialData) Reset() {
 	*x = DialData{}
-	mi := &file_agent_proto_msgTypes[83]
+	mi := &file_agent_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5872,7 +6021,7 @@ func (x *DialData) String() string {
 func (*DialData) ProtoMessage() {}
 
 func (x *DialData) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[83]
+	mi := &file_agent_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5885,7 +6034,7 @@ func (x *DialData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialData.ProtoReflect.Descriptor instead.
 func (*DialData) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{83}
+	return file_agent_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *DialData) GetAddress() string {
@@ -6074,7 +6223,7 @@ const file_agent_proto_rawDesc = "" +
 	"containers\"c\n" +
 	"\x12ObserveUnitRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x129\n" +
-	"\treadiness\x18\x02 \x01(\v2\x1b.llmhost.agent.v1.ReadinessR\treadiness\"\xf0\x04\n" +
+	"\treadiness\x18\x02 \x01(\v2\x1b.llmhost.agent.v1.ReadinessR\treadiness\"\xbc\x05\n" +
 	"\tUnitState\x12\x16\n" +
 	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12\x16\n" +
@@ -6093,10 +6242,13 @@ const file_agent_proto_rawDesc = "" +
 	"\fanswer_error\x18\x0e \x01(\tR\vanswerError\x12\x18\n" +
 	"\ajournal\x18\x0f \x03(\tR\ajournal\x12-\n" +
 	"\x05owned\x18\x10 \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\x12#\n" +
-	"\rfragment_path\x18\x11 \x01(\tR\ffragmentPath\x1a:\n" +
+	"\rfragment_path\x18\x11 \x01(\tR\ffragmentPath\x12\x1f\n" +
+	"\vshadowed_by\x18\x12 \x01(\tR\n" +
+	"shadowedBy\x12)\n" +
+	"\x10process_outdated\x18\x13 \x01(\bR\x0fprocessOutdated\x1a:\n" +
 	"\fDropInsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xca\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xef\x02\n" +
 	"\x0ePutUnitRequest\x12-\n" +
 	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12\x18\n" +
@@ -6104,7 +6256,8 @@ const file_agent_proto_rawDesc = "" +
 	"\arunning\x18\x04 \x01(\bR\arunning\x12H\n" +
 	"\bdrop_ins\x18\x05 \x03(\v2-.llmhost.agent.v1.PutUnitRequest.DropInsEntryR\adropIns\x12\x18\n" +
 	"\arestart\x18\x06 \x01(\bR\arestart\x12\x1b\n" +
-	"\ton_demand\x18\a \x01(\bR\bonDemand\x1a:\n" +
+	"\ton_demand\x18\a \x01(\bR\bonDemand\x12#\n" +
+	"\rkeep_previous\x18\b \x01(\bR\fkeepPrevious\x1a:\n" +
 	"\fDropInsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"~\n" +
@@ -6113,6 +6266,14 @@ const file_agent_proto_rawDesc = "" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x121\n" +
+	"\x05state\x18\x03 \x01(\v2\x1b.llmhost.agent.v1.UnitStateR\x05state\"_\n" +
+	"\x11SettleUnitRequest\x12-\n" +
+	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x1b\n" +
+	"\troll_back\x18\x02 \x01(\bR\brollBack\"\x8d\x01\n" +
+	"\x12SettleUnitResponse\x12\x1f\n" +
+	"\vrolled_back\x18\x01 \x01(\bR\n" +
+	"rolledBack\x12#\n" +
+	"\rstart_failure\x18\x02 \x01(\tR\fstartFailure\x121\n" +
 	"\x05state\x18\x03 \x01(\v2\x1b.llmhost.agent.v1.UnitStateR\x05state\"\x84\x01\n" +
 	"\tReadiness\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
@@ -6120,10 +6281,11 @@ const file_agent_proto_rawDesc = "" +
 	"\x0ftimeout_seconds\x18\x03 \x01(\rR\x0etimeoutSeconds\x12\x1e\n" +
 	"\n" +
 	"credential\x18\x04 \x01(\tR\n" +
-	"credential\"b\n" +
+	"credential\"\x89\x01\n" +
 	"\x11AwaitReadyRequest\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\tR\x04unit\x129\n" +
-	"\treadiness\x18\x02 \x01(\v2\x1b.llmhost.agent.v1.ReadinessR\treadiness\"l\n" +
+	"\treadiness\x18\x02 \x01(\v2\x1b.llmhost.agent.v1.ReadinessR\treadiness\x12%\n" +
+	"\x0esteady_seconds\x18\x03 \x01(\rR\rsteadySeconds\"l\n" +
 	"\n" +
 	"ReadyEvent\x12\x1a\n" +
 	"\bprogress\x18\x01 \x01(\tR\bprogress\x12\x12\n" +
@@ -6413,7 +6575,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x06IN_USE\x10\x12\x12\r\n" +
 	"\tBAD_MODEL\x10\x13\x12\x10\n" +
 	"\fFETCH_FAILED\x10\x14\x12\v\n" +
-	"\aREFUSED\x10(2\x9a\x1b\n" +
+	"\aREFUSED\x10(2\xf3\x1b\n" +
 	"\x05Agent\x12H\n" +
 	"\x05Hello\x12\x1e.llmhost.agent.v1.HelloRequest\x1a\x1f.llmhost.agent.v1.HelloResponse\x12E\n" +
 	"\x04Ping\x12\x1d.llmhost.agent.v1.PingRequest\x1a\x1e.llmhost.agent.v1.PingResponse\x12H\n" +
@@ -6426,7 +6588,9 @@ const file_agent_proto_rawDesc = "" +
 	"\vObserveUser\x12$.llmhost.agent.v1.ObserveUserRequest\x1a\x1b.llmhost.agent.v1.UserState\x12M\n" +
 	"\aPutUser\x12 .llmhost.agent.v1.PutUserRequest\x1a .llmhost.agent.v1.ChangeResponse\x12P\n" +
 	"\vObserveUnit\x12$.llmhost.agent.v1.ObserveUnitRequest\x1a\x1b.llmhost.agent.v1.UnitState\x12N\n" +
-	"\aPutUnit\x12 .llmhost.agent.v1.PutUnitRequest\x1a!.llmhost.agent.v1.PutUnitResponse\x12Q\n" +
+	"\aPutUnit\x12 .llmhost.agent.v1.PutUnitRequest\x1a!.llmhost.agent.v1.PutUnitResponse\x12W\n" +
+	"\n" +
+	"SettleUnit\x12#.llmhost.agent.v1.SettleUnitRequest\x1a$.llmhost.agent.v1.SettleUnitResponse\x12Q\n" +
 	"\n" +
 	"AwaitReady\x12#.llmhost.agent.v1.AwaitReadyRequest\x1a\x1c.llmhost.agent.v1.ReadyEvent0\x01\x12S\n" +
 	"\fObserveModel\x12%.llmhost.agent.v1.ObserveModelRequest\x1a\x1c.llmhost.agent.v1.ModelState\x12M\n" +
@@ -6476,7 +6640,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 91)
 var file_agent_proto_goTypes = []any{
 	(Reason)(0),                         // 0: llmhost.agent.v1.Reason
 	(*HelloRequest)(nil),                // 1: llmhost.agent.v1.HelloRequest
@@ -6513,208 +6677,214 @@ var file_agent_proto_goTypes = []any{
 	(*UnitState)(nil),                   // 32: llmhost.agent.v1.UnitState
 	(*PutUnitRequest)(nil),              // 33: llmhost.agent.v1.PutUnitRequest
 	(*PutUnitResponse)(nil),             // 34: llmhost.agent.v1.PutUnitResponse
-	(*Readiness)(nil),                   // 35: llmhost.agent.v1.Readiness
-	(*AwaitReadyRequest)(nil),           // 36: llmhost.agent.v1.AwaitReadyRequest
-	(*ReadyEvent)(nil),                  // 37: llmhost.agent.v1.ReadyEvent
-	(*ModelHeader)(nil),                 // 38: llmhost.agent.v1.ModelHeader
-	(*ModelFile)(nil),                   // 39: llmhost.agent.v1.ModelFile
-	(*ObserveModelRequest)(nil),         // 40: llmhost.agent.v1.ObserveModelRequest
-	(*ModelState)(nil),                  // 41: llmhost.agent.v1.ModelState
-	(*SetModelRequest)(nil),             // 42: llmhost.agent.v1.SetModelRequest
-	(*FetchModelRequest)(nil),           // 43: llmhost.agent.v1.FetchModelRequest
-	(*ModelOrigin)(nil),                 // 44: llmhost.agent.v1.ModelOrigin
-	(*VerifyModelRequest)(nil),          // 45: llmhost.agent.v1.VerifyModelRequest
-	(*ModelEvent)(nil),                  // 46: llmhost.agent.v1.ModelEvent
-	(*ReadModelRequest)(nil),            // 47: llmhost.agent.v1.ReadModelRequest
-	(*ReadModelResponse)(nil),           // 48: llmhost.agent.v1.ReadModelResponse
-	(*ListModelsRequest)(nil),           // 49: llmhost.agent.v1.ListModelsRequest
-	(*ListedModel)(nil),                 // 50: llmhost.agent.v1.ListedModel
-	(*ListModelsResponse)(nil),          // 51: llmhost.agent.v1.ListModelsResponse
-	(*CollectModelsRequest)(nil),        // 52: llmhost.agent.v1.CollectModelsRequest
-	(*CollectedModel)(nil),              // 53: llmhost.agent.v1.CollectedModel
-	(*CollectModelsResponse)(nil),       // 54: llmhost.agent.v1.CollectModelsResponse
-	(*PutProgramRequest)(nil),           // 55: llmhost.agent.v1.PutProgramRequest
-	(*ObserveProgramRequest)(nil),       // 56: llmhost.agent.v1.ObserveProgramRequest
-	(*ProgramState)(nil),                // 57: llmhost.agent.v1.ProgramState
-	(*PutEngineRequest)(nil),            // 58: llmhost.agent.v1.PutEngineRequest
-	(*EngineHeader)(nil),                // 59: llmhost.agent.v1.EngineHeader
-	(*ObserveEngineRequest)(nil),        // 60: llmhost.agent.v1.ObserveEngineRequest
-	(*EngineState)(nil),                 // 61: llmhost.agent.v1.EngineState
-	(*LoadImageRequest)(nil),            // 62: llmhost.agent.v1.LoadImageRequest
-	(*ImageHeader)(nil),                 // 63: llmhost.agent.v1.ImageHeader
-	(*PullImageRequest)(nil),            // 64: llmhost.agent.v1.PullImageRequest
-	(*PullImageEvent)(nil),              // 65: llmhost.agent.v1.PullImageEvent
-	(*PutQuadletRequest)(nil),           // 66: llmhost.agent.v1.PutQuadletRequest
-	(*PutQuadletResponse)(nil),          // 67: llmhost.agent.v1.PutQuadletResponse
-	(*ObserveQuadletRequest)(nil),       // 68: llmhost.agent.v1.ObserveQuadletRequest
-	(*QuadletState)(nil),                // 69: llmhost.agent.v1.QuadletState
-	(*AwaitQuadletRequest)(nil),         // 70: llmhost.agent.v1.AwaitQuadletRequest
-	(*ObserveImageRequest)(nil),         // 71: llmhost.agent.v1.ObserveImageRequest
-	(*ImageState)(nil),                  // 72: llmhost.agent.v1.ImageState
-	(*PutCredentialRequest)(nil),        // 73: llmhost.agent.v1.PutCredentialRequest
-	(*PutCredentialResponse)(nil),       // 74: llmhost.agent.v1.PutCredentialResponse
-	(*ObserveCredentialRequest)(nil),    // 75: llmhost.agent.v1.ObserveCredentialRequest
-	(*CredentialState)(nil),             // 76: llmhost.agent.v1.CredentialState
-	(*ExamineRequest)(nil),              // 77: llmhost.agent.v1.ExamineRequest
-	(*ExamineResponse)(nil),             // 78: llmhost.agent.v1.ExamineResponse
-	(*Evidence)(nil),                    // 79: llmhost.agent.v1.Evidence
-	(*FolderEvidence)(nil),              // 80: llmhost.agent.v1.FolderEvidence
-	(*SwitchUnitRequest)(nil),           // 81: llmhost.agent.v1.SwitchUnitRequest
-	(*RemoveRequest)(nil),               // 82: llmhost.agent.v1.RemoveRequest
-	(*RemoveResponse)(nil),              // 83: llmhost.agent.v1.RemoveResponse
-	(*DialData)(nil),                    // 84: llmhost.agent.v1.DialData
-	nil,                                 // 85: llmhost.agent.v1.ConfigurationState.EffectiveEntry
-	nil,                                 // 86: llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
-	nil,                                 // 87: llmhost.agent.v1.UnitState.DropInsEntry
-	nil,                                 // 88: llmhost.agent.v1.PutUnitRequest.DropInsEntry
-	nil,                                 // 89: llmhost.agent.v1.QuadletState.ContainerEntry
+	(*SettleUnitRequest)(nil),           // 35: llmhost.agent.v1.SettleUnitRequest
+	(*SettleUnitResponse)(nil),          // 36: llmhost.agent.v1.SettleUnitResponse
+	(*Readiness)(nil),                   // 37: llmhost.agent.v1.Readiness
+	(*AwaitReadyRequest)(nil),           // 38: llmhost.agent.v1.AwaitReadyRequest
+	(*ReadyEvent)(nil),                  // 39: llmhost.agent.v1.ReadyEvent
+	(*ModelHeader)(nil),                 // 40: llmhost.agent.v1.ModelHeader
+	(*ModelFile)(nil),                   // 41: llmhost.agent.v1.ModelFile
+	(*ObserveModelRequest)(nil),         // 42: llmhost.agent.v1.ObserveModelRequest
+	(*ModelState)(nil),                  // 43: llmhost.agent.v1.ModelState
+	(*SetModelRequest)(nil),             // 44: llmhost.agent.v1.SetModelRequest
+	(*FetchModelRequest)(nil),           // 45: llmhost.agent.v1.FetchModelRequest
+	(*ModelOrigin)(nil),                 // 46: llmhost.agent.v1.ModelOrigin
+	(*VerifyModelRequest)(nil),          // 47: llmhost.agent.v1.VerifyModelRequest
+	(*ModelEvent)(nil),                  // 48: llmhost.agent.v1.ModelEvent
+	(*ReadModelRequest)(nil),            // 49: llmhost.agent.v1.ReadModelRequest
+	(*ReadModelResponse)(nil),           // 50: llmhost.agent.v1.ReadModelResponse
+	(*ListModelsRequest)(nil),           // 51: llmhost.agent.v1.ListModelsRequest
+	(*ListedModel)(nil),                 // 52: llmhost.agent.v1.ListedModel
+	(*ListModelsResponse)(nil),          // 53: llmhost.agent.v1.ListModelsResponse
+	(*CollectModelsRequest)(nil),        // 54: llmhost.agent.v1.CollectModelsRequest
+	(*CollectedModel)(nil),              // 55: llmhost.agent.v1.CollectedModel
+	(*CollectModelsResponse)(nil),       // 56: llmhost.agent.v1.CollectModelsResponse
+	(*PutProgramRequest)(nil),           // 57: llmhost.agent.v1.PutProgramRequest
+	(*ObserveProgramRequest)(nil),       // 58: llmhost.agent.v1.ObserveProgramRequest
+	(*ProgramState)(nil),                // 59: llmhost.agent.v1.ProgramState
+	(*PutEngineRequest)(nil),            // 60: llmhost.agent.v1.PutEngineRequest
+	(*EngineHeader)(nil),                // 61: llmhost.agent.v1.EngineHeader
+	(*ObserveEngineRequest)(nil),        // 62: llmhost.agent.v1.ObserveEngineRequest
+	(*EngineState)(nil),                 // 63: llmhost.agent.v1.EngineState
+	(*LoadImageRequest)(nil),            // 64: llmhost.agent.v1.LoadImageRequest
+	(*ImageHeader)(nil),                 // 65: llmhost.agent.v1.ImageHeader
+	(*PullImageRequest)(nil),            // 66: llmhost.agent.v1.PullImageRequest
+	(*PullImageEvent)(nil),              // 67: llmhost.agent.v1.PullImageEvent
+	(*PutQuadletRequest)(nil),           // 68: llmhost.agent.v1.PutQuadletRequest
+	(*PutQuadletResponse)(nil),          // 69: llmhost.agent.v1.PutQuadletResponse
+	(*ObserveQuadletRequest)(nil),       // 70: llmhost.agent.v1.ObserveQuadletRequest
+	(*QuadletState)(nil),                // 71: llmhost.agent.v1.QuadletState
+	(*AwaitQuadletRequest)(nil),         // 72: llmhost.agent.v1.AwaitQuadletRequest
+	(*ObserveImageRequest)(nil),         // 73: llmhost.agent.v1.ObserveImageRequest
+	(*ImageState)(nil),                  // 74: llmhost.agent.v1.ImageState
+	(*PutCredentialRequest)(nil),        // 75: llmhost.agent.v1.PutCredentialRequest
+	(*PutCredentialResponse)(nil),       // 76: llmhost.agent.v1.PutCredentialResponse
+	(*ObserveCredentialRequest)(nil),    // 77: llmhost.agent.v1.ObserveCredentialRequest
+	(*CredentialState)(nil),             // 78: llmhost.agent.v1.CredentialState
+	(*ExamineRequest)(nil),              // 79: llmhost.agent.v1.ExamineRequest
+	(*ExamineResponse)(nil),             // 80: llmhost.agent.v1.ExamineResponse
+	(*Evidence)(nil),                    // 81: llmhost.agent.v1.Evidence
+	(*FolderEvidence)(nil),              // 82: llmhost.agent.v1.FolderEvidence
+	(*SwitchUnitRequest)(nil),           // 83: llmhost.agent.v1.SwitchUnitRequest
+	(*RemoveRequest)(nil),               // 84: llmhost.agent.v1.RemoveRequest
+	(*RemoveResponse)(nil),              // 85: llmhost.agent.v1.RemoveResponse
+	(*DialData)(nil),                    // 86: llmhost.agent.v1.DialData
+	nil,                                 // 87: llmhost.agent.v1.ConfigurationState.EffectiveEntry
+	nil,                                 // 88: llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
+	nil,                                 // 89: llmhost.agent.v1.UnitState.DropInsEntry
+	nil,                                 // 90: llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	nil,                                 // 91: llmhost.agent.v1.QuadletState.ContainerEntry
 }
 var file_agent_proto_depIdxs = []int32{
-	7,  // 0: llmhost.agent.v1.FactsResponse.gpus:type_name -> llmhost.agent.v1.GPU
-	11, // 1: llmhost.agent.v1.ListOwnedResponse.owned:type_name -> llmhost.agent.v1.Owned
-	16, // 2: llmhost.agent.v1.ChangeResponse.guarded:type_name -> llmhost.agent.v1.Guarded
-	85, // 3: llmhost.agent.v1.ConfigurationState.effective:type_name -> llmhost.agent.v1.ConfigurationState.EffectiveEntry
-	11, // 4: llmhost.agent.v1.ConfigurationState.owned:type_name -> llmhost.agent.v1.Owned
-	10, // 5: llmhost.agent.v1.PutConfigurationRequest.claim:type_name -> llmhost.agent.v1.Claim
-	15, // 6: llmhost.agent.v1.PutConfigurationRequest.guard:type_name -> llmhost.agent.v1.Guard
-	86, // 7: llmhost.agent.v1.PutConfigurationRequest.effective:type_name -> llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
-	11, // 8: llmhost.agent.v1.PathState.owned:type_name -> llmhost.agent.v1.Owned
-	10, // 9: llmhost.agent.v1.PutFileRequest.claim:type_name -> llmhost.agent.v1.Claim
-	15, // 10: llmhost.agent.v1.PutFileRequest.guard:type_name -> llmhost.agent.v1.Guard
-	10, // 11: llmhost.agent.v1.PutDirectoryRequest.claim:type_name -> llmhost.agent.v1.Claim
-	11, // 12: llmhost.agent.v1.UserState.owned:type_name -> llmhost.agent.v1.Owned
-	10, // 13: llmhost.agent.v1.PutUserRequest.claim:type_name -> llmhost.agent.v1.Claim
-	35, // 14: llmhost.agent.v1.ObserveUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	87, // 15: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
-	11, // 16: llmhost.agent.v1.UnitState.owned:type_name -> llmhost.agent.v1.Owned
-	10, // 17: llmhost.agent.v1.PutUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
-	88, // 18: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
-	32, // 19: llmhost.agent.v1.PutUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
-	35, // 20: llmhost.agent.v1.AwaitReadyRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	10, // 21: llmhost.agent.v1.ModelHeader.claim:type_name -> llmhost.agent.v1.Claim
-	39, // 22: llmhost.agent.v1.ModelHeader.files:type_name -> llmhost.agent.v1.ModelFile
-	11, // 23: llmhost.agent.v1.ModelState.owned:type_name -> llmhost.agent.v1.Owned
-	39, // 24: llmhost.agent.v1.ModelState.files:type_name -> llmhost.agent.v1.ModelFile
-	38, // 25: llmhost.agent.v1.SetModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
-	38, // 26: llmhost.agent.v1.FetchModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
-	44, // 27: llmhost.agent.v1.FetchModelRequest.from:type_name -> llmhost.agent.v1.ModelOrigin
-	14, // 28: llmhost.agent.v1.ModelEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
-	41, // 29: llmhost.agent.v1.ModelEvent.state:type_name -> llmhost.agent.v1.ModelState
-	41, // 30: llmhost.agent.v1.ListedModel.state:type_name -> llmhost.agent.v1.ModelState
-	50, // 31: llmhost.agent.v1.ListModelsResponse.models:type_name -> llmhost.agent.v1.ListedModel
-	53, // 32: llmhost.agent.v1.CollectModelsResponse.models:type_name -> llmhost.agent.v1.CollectedModel
-	10, // 33: llmhost.agent.v1.PutProgramRequest.claim:type_name -> llmhost.agent.v1.Claim
-	11, // 34: llmhost.agent.v1.ProgramState.owned:type_name -> llmhost.agent.v1.Owned
-	59, // 35: llmhost.agent.v1.PutEngineRequest.header:type_name -> llmhost.agent.v1.EngineHeader
-	10, // 36: llmhost.agent.v1.EngineHeader.claim:type_name -> llmhost.agent.v1.Claim
-	11, // 37: llmhost.agent.v1.EngineState.owned:type_name -> llmhost.agent.v1.Owned
-	63, // 38: llmhost.agent.v1.LoadImageRequest.header:type_name -> llmhost.agent.v1.ImageHeader
-	10, // 39: llmhost.agent.v1.ImageHeader.claim:type_name -> llmhost.agent.v1.Claim
-	10, // 40: llmhost.agent.v1.PullImageRequest.claim:type_name -> llmhost.agent.v1.Claim
-	14, // 41: llmhost.agent.v1.PullImageEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
-	10, // 42: llmhost.agent.v1.PutQuadletRequest.claim:type_name -> llmhost.agent.v1.Claim
-	69, // 43: llmhost.agent.v1.PutQuadletResponse.state:type_name -> llmhost.agent.v1.QuadletState
-	35, // 44: llmhost.agent.v1.ObserveQuadletRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	89, // 45: llmhost.agent.v1.QuadletState.container:type_name -> llmhost.agent.v1.QuadletState.ContainerEntry
-	11, // 46: llmhost.agent.v1.QuadletState.owned:type_name -> llmhost.agent.v1.Owned
-	35, // 47: llmhost.agent.v1.AwaitQuadletRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	11, // 48: llmhost.agent.v1.ImageState.owned:type_name -> llmhost.agent.v1.Owned
-	10, // 49: llmhost.agent.v1.PutCredentialRequest.claim:type_name -> llmhost.agent.v1.Claim
-	76, // 50: llmhost.agent.v1.PutCredentialResponse.state:type_name -> llmhost.agent.v1.CredentialState
-	11, // 51: llmhost.agent.v1.CredentialState.owned:type_name -> llmhost.agent.v1.Owned
-	79, // 52: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
-	80, // 53: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
-	35, // 54: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	10, // 55: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
-	15, // 56: llmhost.agent.v1.RemoveRequest.guard:type_name -> llmhost.agent.v1.Guard
-	16, // 57: llmhost.agent.v1.RemoveResponse.guarded:type_name -> llmhost.agent.v1.Guarded
-	1,  // 58: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
-	3,  // 59: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
-	5,  // 60: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
-	8,  // 61: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
-	12, // 62: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
-	24, // 63: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
-	26, // 64: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
-	27, // 65: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
-	28, // 66: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
-	30, // 67: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
-	31, // 68: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
-	33, // 69: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
-	36, // 70: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
-	40, // 71: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
-	42, // 72: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
-	43, // 73: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
-	45, // 74: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
-	47, // 75: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
-	49, // 76: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
-	52, // 77: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
-	55, // 78: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
-	56, // 79: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
-	58, // 80: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
-	60, // 81: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
-	62, // 82: llmhost.agent.v1.Agent.LoadImage:input_type -> llmhost.agent.v1.LoadImageRequest
-	64, // 83: llmhost.agent.v1.Agent.PullImage:input_type -> llmhost.agent.v1.PullImageRequest
-	71, // 84: llmhost.agent.v1.Agent.ObserveImage:input_type -> llmhost.agent.v1.ObserveImageRequest
-	66, // 85: llmhost.agent.v1.Agent.PutQuadlet:input_type -> llmhost.agent.v1.PutQuadletRequest
-	68, // 86: llmhost.agent.v1.Agent.ObserveQuadlet:input_type -> llmhost.agent.v1.ObserveQuadletRequest
-	70, // 87: llmhost.agent.v1.Agent.AwaitQuadlet:input_type -> llmhost.agent.v1.AwaitQuadletRequest
-	73, // 88: llmhost.agent.v1.Agent.PutCredential:input_type -> llmhost.agent.v1.PutCredentialRequest
-	75, // 89: llmhost.agent.v1.Agent.ObserveCredential:input_type -> llmhost.agent.v1.ObserveCredentialRequest
-	77, // 90: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
-	81, // 91: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
-	21, // 92: llmhost.agent.v1.Agent.ObserveConfiguration:input_type -> llmhost.agent.v1.ObserveConfigurationRequest
-	23, // 93: llmhost.agent.v1.Agent.PutConfiguration:input_type -> llmhost.agent.v1.PutConfigurationRequest
-	17, // 94: llmhost.agent.v1.Agent.Confirm:input_type -> llmhost.agent.v1.ConfirmRequest
-	18, // 95: llmhost.agent.v1.Agent.Undo:input_type -> llmhost.agent.v1.UndoRequest
-	19, // 96: llmhost.agent.v1.Agent.ObserveGuard:input_type -> llmhost.agent.v1.ObserveGuardRequest
-	82, // 97: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
-	84, // 98: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
-	2,  // 99: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
-	4,  // 100: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
-	6,  // 101: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
-	9,  // 102: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
-	13, // 103: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
-	25, // 104: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
-	14, // 105: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
-	14, // 106: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
-	29, // 107: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
-	14, // 108: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
-	32, // 109: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
-	34, // 110: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
-	37, // 111: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
-	41, // 112: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
-	46, // 113: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
-	46, // 114: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
-	46, // 115: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
-	48, // 116: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
-	51, // 117: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
-	54, // 118: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
-	14, // 119: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
-	57, // 120: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
-	14, // 121: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
-	61, // 122: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
-	14, // 123: llmhost.agent.v1.Agent.LoadImage:output_type -> llmhost.agent.v1.ChangeResponse
-	65, // 124: llmhost.agent.v1.Agent.PullImage:output_type -> llmhost.agent.v1.PullImageEvent
-	72, // 125: llmhost.agent.v1.Agent.ObserveImage:output_type -> llmhost.agent.v1.ImageState
-	67, // 126: llmhost.agent.v1.Agent.PutQuadlet:output_type -> llmhost.agent.v1.PutQuadletResponse
-	69, // 127: llmhost.agent.v1.Agent.ObserveQuadlet:output_type -> llmhost.agent.v1.QuadletState
-	37, // 128: llmhost.agent.v1.Agent.AwaitQuadlet:output_type -> llmhost.agent.v1.ReadyEvent
-	74, // 129: llmhost.agent.v1.Agent.PutCredential:output_type -> llmhost.agent.v1.PutCredentialResponse
-	76, // 130: llmhost.agent.v1.Agent.ObserveCredential:output_type -> llmhost.agent.v1.CredentialState
-	78, // 131: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
-	37, // 132: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
-	22, // 133: llmhost.agent.v1.Agent.ObserveConfiguration:output_type -> llmhost.agent.v1.ConfigurationState
-	14, // 134: llmhost.agent.v1.Agent.PutConfiguration:output_type -> llmhost.agent.v1.ChangeResponse
-	20, // 135: llmhost.agent.v1.Agent.Confirm:output_type -> llmhost.agent.v1.GuardState
-	20, // 136: llmhost.agent.v1.Agent.Undo:output_type -> llmhost.agent.v1.GuardState
-	20, // 137: llmhost.agent.v1.Agent.ObserveGuard:output_type -> llmhost.agent.v1.GuardState
-	83, // 138: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
-	84, // 139: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
-	99, // [99:140] is the sub-list for method output_type
-	58, // [58:99] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	7,   // 0: llmhost.agent.v1.FactsResponse.gpus:type_name -> llmhost.agent.v1.GPU
+	11,  // 1: llmhost.agent.v1.ListOwnedResponse.owned:type_name -> llmhost.agent.v1.Owned
+	16,  // 2: llmhost.agent.v1.ChangeResponse.guarded:type_name -> llmhost.agent.v1.Guarded
+	87,  // 3: llmhost.agent.v1.ConfigurationState.effective:type_name -> llmhost.agent.v1.ConfigurationState.EffectiveEntry
+	11,  // 4: llmhost.agent.v1.ConfigurationState.owned:type_name -> llmhost.agent.v1.Owned
+	10,  // 5: llmhost.agent.v1.PutConfigurationRequest.claim:type_name -> llmhost.agent.v1.Claim
+	15,  // 6: llmhost.agent.v1.PutConfigurationRequest.guard:type_name -> llmhost.agent.v1.Guard
+	88,  // 7: llmhost.agent.v1.PutConfigurationRequest.effective:type_name -> llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
+	11,  // 8: llmhost.agent.v1.PathState.owned:type_name -> llmhost.agent.v1.Owned
+	10,  // 9: llmhost.agent.v1.PutFileRequest.claim:type_name -> llmhost.agent.v1.Claim
+	15,  // 10: llmhost.agent.v1.PutFileRequest.guard:type_name -> llmhost.agent.v1.Guard
+	10,  // 11: llmhost.agent.v1.PutDirectoryRequest.claim:type_name -> llmhost.agent.v1.Claim
+	11,  // 12: llmhost.agent.v1.UserState.owned:type_name -> llmhost.agent.v1.Owned
+	10,  // 13: llmhost.agent.v1.PutUserRequest.claim:type_name -> llmhost.agent.v1.Claim
+	37,  // 14: llmhost.agent.v1.ObserveUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	89,  // 15: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
+	11,  // 16: llmhost.agent.v1.UnitState.owned:type_name -> llmhost.agent.v1.Owned
+	10,  // 17: llmhost.agent.v1.PutUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
+	90,  // 18: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	32,  // 19: llmhost.agent.v1.PutUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
+	10,  // 20: llmhost.agent.v1.SettleUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
+	32,  // 21: llmhost.agent.v1.SettleUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
+	37,  // 22: llmhost.agent.v1.AwaitReadyRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	10,  // 23: llmhost.agent.v1.ModelHeader.claim:type_name -> llmhost.agent.v1.Claim
+	41,  // 24: llmhost.agent.v1.ModelHeader.files:type_name -> llmhost.agent.v1.ModelFile
+	11,  // 25: llmhost.agent.v1.ModelState.owned:type_name -> llmhost.agent.v1.Owned
+	41,  // 26: llmhost.agent.v1.ModelState.files:type_name -> llmhost.agent.v1.ModelFile
+	40,  // 27: llmhost.agent.v1.SetModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
+	40,  // 28: llmhost.agent.v1.FetchModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
+	46,  // 29: llmhost.agent.v1.FetchModelRequest.from:type_name -> llmhost.agent.v1.ModelOrigin
+	14,  // 30: llmhost.agent.v1.ModelEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
+	43,  // 31: llmhost.agent.v1.ModelEvent.state:type_name -> llmhost.agent.v1.ModelState
+	43,  // 32: llmhost.agent.v1.ListedModel.state:type_name -> llmhost.agent.v1.ModelState
+	52,  // 33: llmhost.agent.v1.ListModelsResponse.models:type_name -> llmhost.agent.v1.ListedModel
+	55,  // 34: llmhost.agent.v1.CollectModelsResponse.models:type_name -> llmhost.agent.v1.CollectedModel
+	10,  // 35: llmhost.agent.v1.PutProgramRequest.claim:type_name -> llmhost.agent.v1.Claim
+	11,  // 36: llmhost.agent.v1.ProgramState.owned:type_name -> llmhost.agent.v1.Owned
+	61,  // 37: llmhost.agent.v1.PutEngineRequest.header:type_name -> llmhost.agent.v1.EngineHeader
+	10,  // 38: llmhost.agent.v1.EngineHeader.claim:type_name -> llmhost.agent.v1.Claim
+	11,  // 39: llmhost.agent.v1.EngineState.owned:type_name -> llmhost.agent.v1.Owned
+	65,  // 40: llmhost.agent.v1.LoadImageRequest.header:type_name -> llmhost.agent.v1.ImageHeader
+	10,  // 41: llmhost.agent.v1.ImageHeader.claim:type_name -> llmhost.agent.v1.Claim
+	10,  // 42: llmhost.agent.v1.PullImageRequest.claim:type_name -> llmhost.agent.v1.Claim
+	14,  // 43: llmhost.agent.v1.PullImageEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
+	10,  // 44: llmhost.agent.v1.PutQuadletRequest.claim:type_name -> llmhost.agent.v1.Claim
+	71,  // 45: llmhost.agent.v1.PutQuadletResponse.state:type_name -> llmhost.agent.v1.QuadletState
+	37,  // 46: llmhost.agent.v1.ObserveQuadletRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	91,  // 47: llmhost.agent.v1.QuadletState.container:type_name -> llmhost.agent.v1.QuadletState.ContainerEntry
+	11,  // 48: llmhost.agent.v1.QuadletState.owned:type_name -> llmhost.agent.v1.Owned
+	37,  // 49: llmhost.agent.v1.AwaitQuadletRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	11,  // 50: llmhost.agent.v1.ImageState.owned:type_name -> llmhost.agent.v1.Owned
+	10,  // 51: llmhost.agent.v1.PutCredentialRequest.claim:type_name -> llmhost.agent.v1.Claim
+	78,  // 52: llmhost.agent.v1.PutCredentialResponse.state:type_name -> llmhost.agent.v1.CredentialState
+	11,  // 53: llmhost.agent.v1.CredentialState.owned:type_name -> llmhost.agent.v1.Owned
+	81,  // 54: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
+	82,  // 55: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
+	37,  // 56: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	10,  // 57: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
+	15,  // 58: llmhost.agent.v1.RemoveRequest.guard:type_name -> llmhost.agent.v1.Guard
+	16,  // 59: llmhost.agent.v1.RemoveResponse.guarded:type_name -> llmhost.agent.v1.Guarded
+	1,   // 60: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
+	3,   // 61: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
+	5,   // 62: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
+	8,   // 63: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
+	12,  // 64: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
+	24,  // 65: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
+	26,  // 66: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
+	27,  // 67: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
+	28,  // 68: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
+	30,  // 69: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
+	31,  // 70: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
+	33,  // 71: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
+	35,  // 72: llmhost.agent.v1.Agent.SettleUnit:input_type -> llmhost.agent.v1.SettleUnitRequest
+	38,  // 73: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
+	42,  // 74: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
+	44,  // 75: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
+	45,  // 76: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
+	47,  // 77: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
+	49,  // 78: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
+	51,  // 79: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
+	54,  // 80: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
+	57,  // 81: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
+	58,  // 82: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
+	60,  // 83: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
+	62,  // 84: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
+	64,  // 85: llmhost.agent.v1.Agent.LoadImage:input_type -> llmhost.agent.v1.LoadImageRequest
+	66,  // 86: llmhost.agent.v1.Agent.PullImage:input_type -> llmhost.agent.v1.PullImageRequest
+	73,  // 87: llmhost.agent.v1.Agent.ObserveImage:input_type -> llmhost.agent.v1.ObserveImageRequest
+	68,  // 88: llmhost.agent.v1.Agent.PutQuadlet:input_type -> llmhost.agent.v1.PutQuadletRequest
+	70,  // 89: llmhost.agent.v1.Agent.ObserveQuadlet:input_type -> llmhost.agent.v1.ObserveQuadletRequest
+	72,  // 90: llmhost.agent.v1.Agent.AwaitQuadlet:input_type -> llmhost.agent.v1.AwaitQuadletRequest
+	75,  // 91: llmhost.agent.v1.Agent.PutCredential:input_type -> llmhost.agent.v1.PutCredentialRequest
+	77,  // 92: llmhost.agent.v1.Agent.ObserveCredential:input_type -> llmhost.agent.v1.ObserveCredentialRequest
+	79,  // 93: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
+	83,  // 94: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
+	21,  // 95: llmhost.agent.v1.Agent.ObserveConfiguration:input_type -> llmhost.agent.v1.ObserveConfigurationRequest
+	23,  // 96: llmhost.agent.v1.Agent.PutConfiguration:input_type -> llmhost.agent.v1.PutConfigurationRequest
+	17,  // 97: llmhost.agent.v1.Agent.Confirm:input_type -> llmhost.agent.v1.ConfirmRequest
+	18,  // 98: llmhost.agent.v1.Agent.Undo:input_type -> llmhost.agent.v1.UndoRequest
+	19,  // 99: llmhost.agent.v1.Agent.ObserveGuard:input_type -> llmhost.agent.v1.ObserveGuardRequest
+	84,  // 100: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
+	86,  // 101: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
+	2,   // 102: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
+	4,   // 103: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
+	6,   // 104: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
+	9,   // 105: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
+	13,  // 106: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
+	25,  // 107: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
+	14,  // 108: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
+	14,  // 109: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
+	29,  // 110: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
+	14,  // 111: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
+	32,  // 112: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
+	34,  // 113: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
+	36,  // 114: llmhost.agent.v1.Agent.SettleUnit:output_type -> llmhost.agent.v1.SettleUnitResponse
+	39,  // 115: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
+	43,  // 116: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
+	48,  // 117: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
+	48,  // 118: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
+	48,  // 119: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
+	50,  // 120: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
+	53,  // 121: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
+	56,  // 122: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
+	14,  // 123: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
+	59,  // 124: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
+	14,  // 125: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
+	63,  // 126: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
+	14,  // 127: llmhost.agent.v1.Agent.LoadImage:output_type -> llmhost.agent.v1.ChangeResponse
+	67,  // 128: llmhost.agent.v1.Agent.PullImage:output_type -> llmhost.agent.v1.PullImageEvent
+	74,  // 129: llmhost.agent.v1.Agent.ObserveImage:output_type -> llmhost.agent.v1.ImageState
+	69,  // 130: llmhost.agent.v1.Agent.PutQuadlet:output_type -> llmhost.agent.v1.PutQuadletResponse
+	71,  // 131: llmhost.agent.v1.Agent.ObserveQuadlet:output_type -> llmhost.agent.v1.QuadletState
+	39,  // 132: llmhost.agent.v1.Agent.AwaitQuadlet:output_type -> llmhost.agent.v1.ReadyEvent
+	76,  // 133: llmhost.agent.v1.Agent.PutCredential:output_type -> llmhost.agent.v1.PutCredentialResponse
+	78,  // 134: llmhost.agent.v1.Agent.ObserveCredential:output_type -> llmhost.agent.v1.CredentialState
+	80,  // 135: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
+	39,  // 136: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
+	22,  // 137: llmhost.agent.v1.Agent.ObserveConfiguration:output_type -> llmhost.agent.v1.ConfigurationState
+	14,  // 138: llmhost.agent.v1.Agent.PutConfiguration:output_type -> llmhost.agent.v1.ChangeResponse
+	20,  // 139: llmhost.agent.v1.Agent.Confirm:output_type -> llmhost.agent.v1.GuardState
+	20,  // 140: llmhost.agent.v1.Agent.Undo:output_type -> llmhost.agent.v1.GuardState
+	20,  // 141: llmhost.agent.v1.Agent.ObserveGuard:output_type -> llmhost.agent.v1.GuardState
+	85,  // 142: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
+	86,  // 143: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
+	102, // [102:144] is the sub-list for method output_type
+	60,  // [60:102] is the sub-list for method input_type
+	60,  // [60:60] is the sub-list for extension type_name
+	60,  // [60:60] is the sub-list for extension extendee
+	0,   // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -6722,15 +6892,15 @@ func file_agent_proto_init() {
 	if File_agent_proto != nil {
 		return
 	}
-	file_agent_proto_msgTypes[43].OneofWrappers = []any{
+	file_agent_proto_msgTypes[45].OneofWrappers = []any{
 		(*ModelOrigin_Url)(nil),
 		(*ModelOrigin_Path)(nil),
 	}
-	file_agent_proto_msgTypes[57].OneofWrappers = []any{
+	file_agent_proto_msgTypes[59].OneofWrappers = []any{
 		(*PutEngineRequest_Header)(nil),
 		(*PutEngineRequest_Data)(nil),
 	}
-	file_agent_proto_msgTypes[61].OneofWrappers = []any{
+	file_agent_proto_msgTypes[63].OneofWrappers = []any{
 		(*LoadImageRequest_Header)(nil),
 		(*LoadImageRequest_Data)(nil),
 	}
@@ -6740,7 +6910,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   89,
+			NumMessages:   91,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

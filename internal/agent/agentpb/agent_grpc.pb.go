@@ -47,6 +47,7 @@ const (
 	Agent_PutUser_FullMethodName              = "/llmhost.agent.v1.Agent/PutUser"
 	Agent_ObserveUnit_FullMethodName          = "/llmhost.agent.v1.Agent/ObserveUnit"
 	Agent_PutUnit_FullMethodName              = "/llmhost.agent.v1.Agent/PutUnit"
+	Agent_SettleUnit_FullMethodName           = "/llmhost.agent.v1.Agent/SettleUnit"
 	Agent_AwaitReady_FullMethodName           = "/llmhost.agent.v1.Agent/AwaitReady"
 	Agent_ObserveModel_FullMethodName         = "/llmhost.agent.v1.Agent/ObserveModel"
 	Agent_SetModel_FullMethodName             = "/llmhost.agent.v1.Agent/SetModel"
@@ -100,6 +101,9 @@ type AgentClient interface {
 	PutUser(ctx context.Context, in *PutUserRequest, opts ...grpc.CallOption) (*ChangeResponse, error)
 	ObserveUnit(ctx context.Context, in *ObserveUnitRequest, opts ...grpc.CallOption) (*UnitState, error)
 	PutUnit(ctx context.Context, in *PutUnitRequest, opts ...grpc.CallOption) (*PutUnitResponse, error)
+	// SettleUnit ends the switch that a PutUnit with keep_previous has begun: what was there before
+	// is forgotten, or comes back and is started again.
+	SettleUnit(ctx context.Context, in *SettleUnitRequest, opts ...grpc.CallOption) (*SettleUnitResponse, error)
 	// AwaitReady waits until the server behind a unit has really answered. It streams a line
 	// of progress now and then, and ends with a final event; a unit that fails or a time-out
 	// is a final event with ready=false and reasons, not an error.
@@ -292,6 +296,16 @@ func (c *agentClient) PutUnit(ctx context.Context, in *PutUnitRequest, opts ...g
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PutUnitResponse)
 	err := c.cc.Invoke(ctx, Agent_PutUnit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) SettleUnit(ctx context.Context, in *SettleUnitRequest, opts ...grpc.CallOption) (*SettleUnitResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SettleUnitResponse)
+	err := c.cc.Invoke(ctx, Agent_SettleUnit_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -691,6 +705,9 @@ type AgentServer interface {
 	PutUser(context.Context, *PutUserRequest) (*ChangeResponse, error)
 	ObserveUnit(context.Context, *ObserveUnitRequest) (*UnitState, error)
 	PutUnit(context.Context, *PutUnitRequest) (*PutUnitResponse, error)
+	// SettleUnit ends the switch that a PutUnit with keep_previous has begun: what was there before
+	// is forgotten, or comes back and is started again.
+	SettleUnit(context.Context, *SettleUnitRequest) (*SettleUnitResponse, error)
 	// AwaitReady waits until the server behind a unit has really answered. It streams a line
 	// of progress now and then, and ends with a final event; a unit that fails or a time-out
 	// is a final event with ready=false and reasons, not an error.
@@ -804,6 +821,9 @@ func (UnimplementedAgentServer) ObserveUnit(context.Context, *ObserveUnitRequest
 }
 func (UnimplementedAgentServer) PutUnit(context.Context, *PutUnitRequest) (*PutUnitResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PutUnit not implemented")
+}
+func (UnimplementedAgentServer) SettleUnit(context.Context, *SettleUnitRequest) (*SettleUnitResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SettleUnit not implemented")
 }
 func (UnimplementedAgentServer) AwaitReady(*AwaitReadyRequest, grpc.ServerStreamingServer[ReadyEvent]) error {
 	return status.Error(codes.Unimplemented, "method AwaitReady not implemented")
@@ -1125,6 +1145,24 @@ func _Agent_PutUnit_Handler(srv interface{}, ctx context.Context, dec func(inter
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AgentServer).PutUnit(ctx, req.(*PutUnitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_SettleUnit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SettleUnitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).SettleUnit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_SettleUnit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).SettleUnit(ctx, req.(*SettleUnitRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1616,6 +1654,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PutUnit",
 			Handler:    _Agent_PutUnit_Handler,
+		},
+		{
+			MethodName: "SettleUnit",
+			Handler:    _Agent_SettleUnit_Handler,
 		},
 		{
 			MethodName: "ObserveModel",

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/llmhost/llmhost/internal/agent/durable"
 )
@@ -80,6 +81,17 @@ func (c *Configuration) Masked() bool {
 	return false
 }
 
+// ShadowedBy is the path of a unit file that systemd prefers to the one at its place, if there is
+// one that doesn't mask.
+func (c *Configuration) ShadowedBy() string {
+	for _, p := range slices.Sorted(maps.Keys(c.Others)) {
+		if t := c.Others[p]; !t.masks() {
+			return p
+		}
+	}
+	return ""
+}
+
 // UnitPath is where a unit's file is.
 func UnitPath(name string) string { return path.Join(adminFolder, name) }
 
@@ -132,6 +144,28 @@ func (f Files) loadDropIns(folder string, into map[string]Text) error {
 		}
 	}
 	return nil
+}
+
+// Changed is when what is there for a unit last changed: a file, or which files there are.
+func (f Files) Changed(name string, c *Configuration) (time.Time, error) {
+	paths := slices.Collect(maps.Keys(c.all(name)))
+	for _, folder := range dropInFolders {
+		paths = append(paths, path.Join(folder, name+".d"))
+	}
+	var last time.Time
+	for _, p := range paths {
+		info, err := os.Lstat(f.at(p))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return last, err
+		}
+		if info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+	}
+	return last, nil
 }
 
 // Read returns the text of one file, for drop-ins that apply to several units.

@@ -2,8 +2,10 @@ package systemd
 
 import (
 	"context"
+	"time"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 )
 
 // State is what systemd says of a unit (org.freedesktop.systemd1(5)).
@@ -20,6 +22,8 @@ type State struct {
 	MainPID      uint32
 	NeedsReload  bool // the files have changed since systemd read them
 	Requires     []string
+	// Started is when the main process was started; zero when there is none.
+	Started time.Time
 	// ConditionFailed says that the last start was skipped because of a condition.
 	ConditionFailed bool
 }
@@ -56,6 +60,9 @@ func (m *Manager) State(ctx context.Context, name string) (*State, error) {
 		NeedsReload:  property[bool](properties, "NeedDaemonReload"),
 		Requires:     property[[]string](properties, "Requires"),
 	}
+	if s.MainPID != 0 {
+		s.Started = started(property[uint64](properties, "ExecMainStartTimestamp"), property[uint64](properties, "ExecMainStartTimestampMonotonic"))
+	}
 	if e := property[[]any](properties, "LoadError"); len(e) == 2 {
 		s.LoadError, _ = e[1].(string)
 	}
@@ -71,6 +78,22 @@ func (m *Manager) State(ctx context.Context, name string) (*State, error) {
 	}
 	s.Enabled = enabled == "enabled"
 	return s, nil
+}
+
+// started is when something was started, from both of systemd's clocks in microseconds. The wall
+// clock may have been wrong then, and the other one stands still while the machine sleeps; the
+// later of the two is certain not to be too early.
+func started(wall, monotonic uint64) time.Time {
+	at := time.UnixMicro(int64(wall))
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return at
+	}
+	ago := time.Duration(now.Nano()) - time.Duration(monotonic)*time.Microsecond
+	if other := time.Now().Add(-ago); other.After(at) {
+		return other
+	}
+	return at
 }
 
 // property is a property of the expected type, and the type's zero value for units that don't

@@ -12,7 +12,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// A systemd unit in /etc/systemd/system: its text, its drop-ins, and whether it is enabled and running. With `readiness` it counts as deployed only when its server has really answered.
+// A systemd unit in /etc/systemd/system: its text, its drop-ins, and whether it is enabled and running. With `readiness` it counts as deployed only when its server has really answered; a new version that doesn't gives way to the old one.
 type SystemdUnit struct {
 	pulumi.CustomResourceState
 
@@ -30,14 +30,22 @@ type SystemdUnit struct {
 	Masked pulumi.BoolPtrOutput `pulumi:"masked"`
 	// Name of the unit, with its suffix.
 	Name pulumi.StringOutput `pulumi:"name"`
+	// Always empty: in which way what runs isn't what the files say. It is an input so that it shows as drift.
+	Outdated pulumi.StringPtrOutput `pulumi:"outdated"`
 	// Version of llmhost that wrote this state.
 	ProviderVersion pulumi.StringPtrOutput `pulumi:"providerVersion"`
 	// How to ask the server behind the unit whether it works.
 	Readiness ReadinessPtrOutput `pulumi:"readiness"`
 	// Digests of what the unit uses, by any name. A change restarts the unit.
 	RestartOn pulumi.StringMapOutput `pulumi:"restartOn"`
+	// When a new text runs and doesn't become healthy, put back the one that ran before, start it and ask it again. The update has then failed.
+	Rollback pulumi.BoolPtrOutput `pulumi:"rollback"`
+	// Always empty: properties that `systemctl set-property` has changed, with their values. It is an input so that they show as drift.
+	RuntimeProperties pulumi.StringMapOutput `pulumi:"runtimeProperties"`
 	// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
 	SeenGeneration pulumi.StringPtrOutput `pulumi:"seenGeneration"`
+	// Always empty: a unit file of the same name that systemd prefers to this one. It is an input so that it shows as drift.
+	ShadowedBy pulumi.StringPtrOutput `pulumi:"shadowedBy"`
 	// `running`, `stopped`, or `onDemand` for a unit that something else starts, such as a timer: whether it runs at the moment is no difference, and that it has failed is.
 	State pulumi.StringPtrOutput `pulumi:"state"`
 }
@@ -64,8 +72,17 @@ func NewSystemdUnit(ctx *pulumi.Context,
 	if args.Masked == nil {
 		args.Masked = pulumi.BoolPtr(false)
 	}
+	if args.Outdated == nil {
+		args.Outdated = pulumi.StringPtr("")
+	}
 	if args.Readiness != nil {
 		args.Readiness = args.Readiness.ToReadinessPtrOutput().ApplyT(func(v *Readiness) *Readiness { return v.Defaults() }).(ReadinessPtrOutput)
+	}
+	if args.Rollback == nil {
+		args.Rollback = pulumi.BoolPtr(true)
+	}
+	if args.ShadowedBy == nil {
+		args.ShadowedBy = pulumi.StringPtr("")
 	}
 	if args.State == nil {
 		args.State = pulumi.StringPtr("running")
@@ -119,10 +136,18 @@ type systemdUnitArgs struct {
 	Masked *bool `pulumi:"masked"`
 	// Name of the unit, with its suffix.
 	Name string `pulumi:"name"`
+	// Always empty: in which way what runs isn't what the files say. It is an input so that it shows as drift.
+	Outdated *string `pulumi:"outdated"`
 	// How to ask the server behind the unit whether it works.
 	Readiness *Readiness `pulumi:"readiness"`
 	// Digests of what the unit uses, by any name. A change restarts the unit.
 	RestartOn map[string]string `pulumi:"restartOn"`
+	// When a new text runs and doesn't become healthy, put back the one that ran before, start it and ask it again. The update has then failed.
+	Rollback *bool `pulumi:"rollback"`
+	// Always empty: properties that `systemctl set-property` has changed, with their values. It is an input so that they show as drift.
+	RuntimeProperties map[string]string `pulumi:"runtimeProperties"`
+	// Always empty: a unit file of the same name that systemd prefers to this one. It is an input so that it shows as drift.
+	ShadowedBy *string `pulumi:"shadowedBy"`
 	// `running`, `stopped`, or `onDemand` for a unit that something else starts, such as a timer: whether it runs at the moment is no difference, and that it has failed is.
 	State *string `pulumi:"state"`
 }
@@ -141,10 +166,18 @@ type SystemdUnitArgs struct {
 	Masked pulumi.BoolPtrInput
 	// Name of the unit, with its suffix.
 	Name pulumi.StringInput
+	// Always empty: in which way what runs isn't what the files say. It is an input so that it shows as drift.
+	Outdated pulumi.StringPtrInput
 	// How to ask the server behind the unit whether it works.
 	Readiness ReadinessPtrInput
 	// Digests of what the unit uses, by any name. A change restarts the unit.
 	RestartOn pulumi.StringMapInput
+	// When a new text runs and doesn't become healthy, put back the one that ran before, start it and ask it again. The update has then failed.
+	Rollback pulumi.BoolPtrInput
+	// Always empty: properties that `systemctl set-property` has changed, with their values. It is an input so that they show as drift.
+	RuntimeProperties pulumi.StringMapInput
+	// Always empty: a unit file of the same name that systemd prefers to this one. It is an input so that it shows as drift.
+	ShadowedBy pulumi.StringPtrInput
 	// `running`, `stopped`, or `onDemand` for a unit that something else starts, such as a timer: whether it runs at the moment is no difference, and that it has failed is.
 	State pulumi.StringPtrInput
 }
@@ -221,6 +254,11 @@ func (o SystemdUnitOutput) Name() pulumi.StringOutput {
 	return o.ApplyT(func(v *SystemdUnit) pulumi.StringOutput { return v.Name }).(pulumi.StringOutput)
 }
 
+// Always empty: in which way what runs isn't what the files say. It is an input so that it shows as drift.
+func (o SystemdUnitOutput) Outdated() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *SystemdUnit) pulumi.StringPtrOutput { return v.Outdated }).(pulumi.StringPtrOutput)
+}
+
 // Version of llmhost that wrote this state.
 func (o SystemdUnitOutput) ProviderVersion() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *SystemdUnit) pulumi.StringPtrOutput { return v.ProviderVersion }).(pulumi.StringPtrOutput)
@@ -236,9 +274,24 @@ func (o SystemdUnitOutput) RestartOn() pulumi.StringMapOutput {
 	return o.ApplyT(func(v *SystemdUnit) pulumi.StringMapOutput { return v.RestartOn }).(pulumi.StringMapOutput)
 }
 
+// When a new text runs and doesn't become healthy, put back the one that ran before, start it and ask it again. The update has then failed.
+func (o SystemdUnitOutput) Rollback() pulumi.BoolPtrOutput {
+	return o.ApplyT(func(v *SystemdUnit) pulumi.BoolPtrOutput { return v.Rollback }).(pulumi.BoolPtrOutput)
+}
+
+// Always empty: properties that `systemctl set-property` has changed, with their values. It is an input so that they show as drift.
+func (o SystemdUnitOutput) RuntimeProperties() pulumi.StringMapOutput {
+	return o.ApplyT(func(v *SystemdUnit) pulumi.StringMapOutput { return v.RuntimeProperties }).(pulumi.StringMapOutput)
+}
+
 // Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
 func (o SystemdUnitOutput) SeenGeneration() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *SystemdUnit) pulumi.StringPtrOutput { return v.SeenGeneration }).(pulumi.StringPtrOutput)
+}
+
+// Always empty: a unit file of the same name that systemd prefers to this one. It is an input so that it shows as drift.
+func (o SystemdUnitOutput) ShadowedBy() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *SystemdUnit) pulumi.StringPtrOutput { return v.ShadowedBy }).(pulumi.StringPtrOutput)
 }
 
 // `running`, `stopped`, or `onDemand` for a unit that something else starts, such as a timer: whether it runs at the moment is no difference, and that it has failed is.
