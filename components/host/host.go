@@ -24,12 +24,14 @@ import (
 
 // The component's token and the names of its children are part of every URN, so they are never
 // changed. An engine, a model and a server have their name in the host file, a companion is
-// MODEL/COMPANION, a directory and a file have their path; these have names of their own.
+// MODEL/COMPANION, a directory and a file have their path, a package has its name; these have names
+// of their own.
 const (
 	inferenceHostToken = "llmhost:host:InferenceHost"
 	modelsGroupName    = "models-group"
 	modelsFolderName   = "models"
 	watchName          = "watch"
+	engineRootName     = "engine-root"
 )
 
 // InferenceHost is a machine with its engines, models and model servers, and with the files
@@ -43,7 +45,10 @@ type InferenceHost struct {
 	token       pulumi.StringPtrInput
 	group       *llmhost.SystemUser
 	watch       *model.Watch
-	engines     map[string]pulumi.Resource   // by digest
+	engineRoot  pulumi.Resource              // nil: no engine needs it
+	engines     map[string][]pulumi.Resource // by what names their bytes, with all that they need
+	packages    map[string]pulumi.Resource   // by name
+	runtimes    map[string][]pulumi.Resource // what llmhost sees to for servers that a runtime runs
 	models      map[string][]pulumi.Resource // with their companions, by name
 	accounts    map[string]pulumi.Resource   // that llmhost makes, by name
 	directories map[string]pulumi.Resource   // by path
@@ -66,7 +71,9 @@ func NewInferenceHost(ctx *pulumi.Context, args InferenceHostArgs, opts ...pulum
 	h := args.Host
 	c := &InferenceHost{
 		token:       args.ModelToken,
-		engines:     map[string]pulumi.Resource{},
+		engines:     map[string][]pulumi.Resource{},
+		packages:    map[string]pulumi.Resource{},
+		runtimes:    map[string][]pulumi.Resource{},
 		models:      map[string][]pulumi.Resource{},
 		accounts:    map[string]pulumi.Resource{},
 		directories: map[string]pulumi.Resource{},
@@ -78,6 +85,12 @@ func NewInferenceHost(ctx *pulumi.Context, args InferenceHostArgs, opts ...pulum
 		if err := c.declareModels(ctx, h); err != nil {
 			return nil, err
 		}
+	}
+	if err := needRuntimes(h, args.Facts); err != nil {
+		return nil, err
+	}
+	if err := c.declareContainers(ctx, h, args.Facts); err != nil {
+		return nil, err
 	}
 	if err := c.declareEngines(ctx, h); err != nil {
 		return nil, err
@@ -182,26 +195,6 @@ func (c *InferenceHost) modelArgs(h *hostfile.Host, source modelfile.Source, sha
 	return args
 }
 
-// declareEngines places each archive once: two engine blocks with one digest are one folder on
-// the host.
-func (c *InferenceHost) declareEngines(ctx *pulumi.Context, h *hostfile.Host) error {
-	for _, e := range h.Engines {
-		if c.engines[e.SHA256] != nil {
-			continue
-		}
-		engine, err := llmhost.NewEngine(ctx, e.Name, &llmhost.EngineArgs{
-			Root:   pulumi.String(inference.EnginesRoot),
-			Source: pulumi.String(e.Source),
-			Sha256: pulumi.String(e.SHA256),
-		}, pulumi.Parent(c))
-		if err != nil {
-			return fmt.Errorf("declare engine %q: %w", e.Name, err)
-		}
-		c.engines[e.SHA256] = engine
-	}
-	return nil
-}
-
 func (c *InferenceHost) declareServers(ctx *pulumi.Context, h *hostfile.Host, facts *hostfile.Facts, keys map[string][]secrets.Key) error {
 	addresses := pulumi.StringMap{}
 	for _, server := range h.Servers {
@@ -214,7 +207,7 @@ func (c *InferenceHost) declareServers(ctx *pulumi.Context, h *hostfile.Host, fa
 		}
 		m, err := inference.NewModelServer(ctx, server.Name, inference.ModelServerArgs{
 			Server: s,
-			Needs:  slices.Concat([]pulumi.Resource{c.group, c.engines[s.Engine.SHA256]}, c.models[s.Model.Name], c.watch.Needs(s.Model.Name)),
+			Needs:  c.needs(s),
 		}, pulumi.Parent(c))
 		if err != nil {
 			return err
@@ -224,6 +217,12 @@ func (c *InferenceHost) declareServers(ctx *pulumi.Context, h *hostfile.Host, fa
 	}
 	c.Servers = addresses.ToStringMapOutput()
 	return nil
+}
+
+// needs are what has to be there before a server starts.
+func (c *InferenceHost) needs(s *inference.Server) []pulumi.Resource {
+	return slices.Concat([]pulumi.Resource{c.group}, c.engines[s.Engine.Identity()], c.runtimes[s.Server.Runtime],
+		c.models[s.Model.Name], c.watch.Needs(s.Model.Name))
 }
 
 func (c *InferenceHost) declareDirectories(ctx *pulumi.Context, h *hostfile.Host) error {

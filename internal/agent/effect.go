@@ -2,6 +2,7 @@ package agent
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
@@ -65,6 +66,12 @@ func (st *state) undo(c *ledger.Claimed) {
 	if c.Kind == kindModel {
 		if part, err := durable.Lstat(partPath(c.ID)); err != nil || part != nil {
 			return // the next push goes on with it, and a removal removes it
+		}
+	}
+	if c.Kind == kindVenv {
+		_, cache, _ := venvLeavings(filepath.Base(c.ID))
+		if kept, err := durable.Lstat(filepath.Join(filepath.Dir(c.ID), cache)); err != nil || kept != nil {
+			return // likewise
 		}
 	}
 	st.removeParents(&c.Entry)

@@ -77,8 +77,11 @@ func compareEngine(ctx context.Context, m *archive.Manifest, path string) ([]str
 	return m.Compare(ctx, root)
 }
 
-func (st *state) manifest(path string) string {
-	return filepath.Join(st.manifests(), ledger.Key(kindEngine, path)+".json")
+func (st *state) manifest(path string) string { return st.manifestOf(kindEngine, path) }
+
+// manifestOf is where it is kept what is in a folder that llmhost has filled.
+func (st *state) manifestOf(kind, path string) string {
+	return filepath.Join(st.manifests(), ledger.Key(kind, path)+".json")
 }
 
 // receiveEngine has the archive and the unpacked copy beside the folder, so that giving it its
@@ -127,12 +130,17 @@ func (st *state) receiveEngine(stream grpc.ClientStreamingServer[agentpb.PutEngi
 	}
 	m.Folder, m.SHA256 = path, header.GetSha256()
 	if repair {
-		return st.repairEngine(stream.Context(), d, parent, m, fresh)
+		return st.repairFolder(stream.Context(), d, parent, m, fresh, st.manifest(path))
 	}
+	return place(d, m, fresh, name, st.manifest(path))
+}
+
+// place gives a filled folder its name in one step, after all that is in it is on the disk.
+func place(d *durable.Dir, m *archive.Manifest, fresh, name, manifest string) error {
 	if err := d.SyncFileSystem(); err != nil {
 		return err
 	}
-	if err := m.Save(st.manifest(path)); err != nil {
+	if err := m.Save(manifest); err != nil {
 		return err
 	}
 	if err := d.Rename(fresh, name); err != nil {
@@ -141,8 +149,8 @@ func (st *state) receiveEngine(stream grpc.ClientStreamingServer[agentpb.PutEngi
 	return d.Sync()
 }
 
-// repairEngine puts back what differs from the fresh copy.
-func (st *state) repairEngine(ctx context.Context, d *durable.Dir, parent *os.Root, m *archive.Manifest, fresh string) error {
+// repairFolder puts back what differs from the fresh copy.
+func (st *state) repairFolder(ctx context.Context, d *durable.Dir, parent *os.Root, m *archive.Manifest, fresh, manifest string) error {
 	name := filepath.Base(m.Folder)
 	if err := d.SetOnDirectory(name, engineAttributes()); err != nil {
 		return err
@@ -157,17 +165,20 @@ func (st *state) repairEngine(ctx context.Context, d *durable.Dir, parent *os.Ro
 	if err := d.SyncFileSystem(); err != nil {
 		return err
 	}
-	return m.Save(st.manifest(m.Folder))
+	return m.Save(manifest)
 }
 
 // ObserveEngine compares an engine's folder with what was unpacked there. A folder that is not
 // known to come from an archive is modified as a whole.
 func (s *Server) ObserveEngine(ctx context.Context, req *agentpb.ObserveEngineRequest) (*agentpb.EngineState, error) {
-	path := req.GetPath()
+	return s.observeFolder(ctx, kindEngine, req.GetPath())
+}
+
+func (s *Server) observeFolder(ctx context.Context, kind, path string) (*agentpb.EngineState, error) {
 	if err := validPath(path); err != nil {
 		return nil, err
 	}
-	owned, err := s.owned(kindEngine, path)
+	owned, err := s.owned(kind, path)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +191,7 @@ func (s *Server) ObserveEngine(ctx context.Context, req *agentpb.ObserveEngineRe
 		return resp, nil
 	}
 	resp.Exists = true
-	manifest := s.use().manifest(path)
+	manifest := s.use().manifestOf(kind, path)
 	m, err := archive.Load(manifest)
 	if err != nil {
 		return nil, fault.OfPath("read", manifest, err)
@@ -199,16 +210,21 @@ func (s *Server) ObserveEngine(ctx context.Context, req *agentpb.ObserveEngineRe
 
 // removeEngine removes an engine's folder with all that is in it.
 func (s *Server) removeEngine(_ context.Context, st *state, e *ledger.Entry) (removal, error) {
-	sweep := func(_ *durable.Dir, name string) error {
-		return removeBeside(e.ID, "."+name+".part", "."+name+".tmp")
-	}
+	name := filepath.Base(e.ID)
+	return st.removeFolder(e, "."+name+".part", "."+name+".tmp")
+}
+
+// removeFolder removes a folder that llmhost has filled, with all that is in it, and what an
+// interrupted filling has left beside it.
+func (st *state) removeFolder(e *ledger.Entry, leavings ...string) (removal, error) {
+	sweep := func(*durable.Dir, string) error { return removeBeside(e.ID, leavings...) }
 	done, err := st.removePath(e, durable.Directory, sweep, func(_ *durable.Dir, name string) (removal, error) {
 		return removal{removed: true}, removeBeside(e.ID, name)
 	})
 	if err != nil {
 		return removal{}, err
 	}
-	if err := os.Remove(st.manifest(e.ID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(st.manifestOf(e.Kind, e.ID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return removal{}, fmt.Errorf("remove the manifest of %s: %w", e.ID, err)
 	}
 	return done, nil

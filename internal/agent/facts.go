@@ -8,6 +8,7 @@ import (
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/agent/machine"
+	"github.com/llmhost/llmhost/internal/agent/packages"
 	"github.com/llmhost/llmhost/internal/agent/systemd"
 )
 
@@ -20,6 +21,11 @@ func (s *Server) Facts(ctx context.Context, _ *agentpb.FactsRequest) (*agentpb.F
 		SystemdVersion: systemd.InstalledVersion(ctx),
 		MemoryBytes:    root.Memory(),
 		DeviceClasses:  root.DeviceClasses(),
+	}
+	tools := machine.Tools(ctx)
+	resp.Tools = &agentpb.Tools{
+		Docker: tools["docker"], Compose: tools["compose"], Podman: tools["podman"], NvidiaToolkit: tools["nvidiaToolkit"],
+		Python: tools["python"], PackageManager: packages.Installed(),
 	}
 	resp.OsId, resp.OsVersion = root.OS()
 	resp.CpuModel, resp.CpuCores = root.CPU()

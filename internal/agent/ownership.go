@@ -24,6 +24,9 @@ const (
 
 	kindCredential = "Credential"
 	kindQuadlet    = "Quadlet"
+	kindEngineRoot = "EngineRoot"
+	kindPackage    = "Package"
+	kindVenv       = "Venv"
 )
 
 // AcquireLease makes this agent's session the one that may change the host.
@@ -101,7 +104,7 @@ func validate(kind string, c *agentpb.Claim) error {
 	case c.GetKind() != kind:
 		return fault.New(agentpb.Reason_INVALID, "the claim is of a %s, and a %s was to be changed", c.GetKind(), kind)
 	}
-	if kind == kindUser || kind == kindUnit || kind == kindImage || kind == kindQuadlet {
+	if kind == kindUser || kind == kindUnit || kind == kindImage || kind == kindQuadlet || kind == kindPackage {
 		return nil // their names have rules of their own
 	}
 	return validPath(c.GetId())

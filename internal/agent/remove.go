@@ -41,6 +41,9 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 
 		kindCredential: s.removeFile,
 		kindQuadlet:    s.removeQuadlet,
+		kindEngineRoot: s.removeEngineRoot,
+		kindPackage:    s.removePackage,
+		kindVenv:       s.removeVenv,
 	}[c.GetKind()]
 	if configurations[c.GetKind()] || c.GetKind() == kindFile && req.GetGuard() != nil {
 		effect := c.GetKind()

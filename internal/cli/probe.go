@@ -102,6 +102,10 @@ func factsOf(f *agentpb.FactsResponse) *hostfile.Facts {
 		CPU:            hostfile.CPUFact{Model: f.GetCpuModel(), Cores: int(f.GetCpuCores())},
 		MemoryBytes:    f.GetMemoryBytes(),
 		DeviceClasses:  slices.Clone(f.GetDeviceClasses()),
+		Tools: hostfile.ToolsFact{
+			Docker: f.GetTools().GetDocker(), Compose: f.GetTools().GetCompose(), Podman: f.GetTools().GetPodman(),
+			NVIDIAToolkit: f.GetTools().GetNvidiaToolkit(), Python: f.GetTools().GetPython(), PackageManager: f.GetTools().GetPackageManager(),
+		},
 	}
 	for _, g := range f.GetGpus() {
 		facts.GPUs = append(facts.GPUs, hostfile.GPUFact{Vendor: g.GetVendor(), Name: g.GetName(), Driver: g.GetDriver(), VRAMBytes: g.GetVramBytes(),

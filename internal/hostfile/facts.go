@@ -26,6 +26,18 @@ type Facts struct {
 	GPUs           []GPUFact `json:"gpus"`
 	// DeviceClasses are the names in /proc/devices that DeviceAllow= takes, such as "char-nvidia" and "char-drm".
 	DeviceClasses []string `json:"deviceClasses"`
+	// Tools are what servers in containers and in virtual environments need.
+	Tools ToolsFact `json:"tools,omitzero"`
+}
+
+// ToolsFact are versions of programs, without what a distribution adds. Empty: the program isn't there.
+type ToolsFact struct {
+	Docker         string `json:"docker,omitempty"`
+	Compose        string `json:"compose,omitempty"` // Docker's plugin
+	Podman         string `json:"podman,omitempty"`
+	NVIDIAToolkit  string `json:"nvidiaToolkit,omitempty"` // NVIDIA's container toolkit
+	Python         string `json:"python,omitempty"`
+	PackageManager string `json:"packageManager,omitempty"` // apt or dnf
 }
 
 // OSFact is the operating system, by the names of os-release(5).

@@ -435,6 +435,11 @@ func (h *Host) GPUsOf(s *Server) []GPU {
 	return gpus
 }
 
+// ContainersOf returns what the host file says of a container runtime, or nil.
+func (h *Host) ContainersOf(runtime string) *Containers {
+	return find(h.Containers, runtime, func(c *Containers) string { return c.Runtime })
+}
+
 // Engine returns the engine with the given name, or nil.
 func (h *Host) Engine(name string) *Engine {
 	return find(h.Engines, name, func(e *Engine) string { return e.Name })

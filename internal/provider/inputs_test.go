@@ -19,11 +19,12 @@ var replaceKeys = map[string][]string{
 	"Program": {"path"}, "Image": {"runtime", "user", "reference"}, "SystemUser": {"name"}, "SystemdUnit": {"name"},
 	"Credential": {"path"},
 	"Quadlet":    {"user", "name"},
+	"EngineRoot": {"path"}, "Package": {"name"}, "Venv": {"sha256", "root"},
 }
 
 // withoutDiff are the inputs whose change changes nothing on the host: where a file comes from
 // doesn't say which file it is.
-var withoutDiff = map[string][]string{"Model": {"source", "download", "hub", "token", "signature"}, "Engine": {"source"}, "Image": {"source", "sha256"}}
+var withoutDiff = map[string][]string{"Model": {"source", "download", "hub", "token", "signature"}, "Engine": {"source"}, "Image": {"source", "sha256"}, "Venv": {"requirements", "indexes", "engineRoot"}}
 
 // Every input of every resource takes part in the diff, so that none can be forgotten.
 func TestEachInputIsCompared(t *testing.T) {

@@ -25,6 +25,9 @@ var kinds = map[string]kind{
 	"Engine":      {key: []string{"root", "sha256"}, noDiff: []string{"source"}},
 	"Program":     {key: []string{"path"}},
 	"Quadlet":     {key: []string{"user", "name"}},
+	"EngineRoot":  {key: []string{"path"}},
+	"Package":     {key: []string{"name"}},
+	"Venv":        {key: []string{"root", "sha256"}, noDiff: []string{"requirements", "indexes", "engineRoot"}},
 	"Image":       {key: []string{"runtime", "user", "reference"}, noDiff: []string{"source", "sha256"}},
 	"Credential":  {key: []string{"path"}},
 }

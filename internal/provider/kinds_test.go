@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/llmhost/llmhost/internal/provider"
+	"github.com/llmhost/llmhost/internal/requirements"
 )
 
 func TestPendingID(t *testing.T) {
@@ -12,6 +13,7 @@ func TestPendingID(t *testing.T) {
 		"Program": "/usr/local/lib/a", "Image": "podman/llm-a/sha256:" + digestA, "SystemUser": "llm-a", "SystemdUnit": "a.service",
 		"Credential": "/etc/llmhost/credentials/a",
 		"Quadlet":    "llm-a/llmhost-a",
+		"EngineRoot": "/opt/a", "Package": "llama.cpp-tools", "Venv": "/opt/a/" + requirements.Digest(requirementsA),
 	}
 	for _, kind := range kinds {
 		in, _ := sample(kind)

@@ -50,6 +50,9 @@ func New(opts ...Option) provider.Provider {
 			infer.Resource(&Image{}),
 			infer.Resource(&Credential{}),
 			infer.Resource(&Quadlet{}),
+			infer.Resource(&EngineRoot{}),
+			infer.Resource(&Package{}),
+			infer.Resource(&Venv{}),
 		},
 		Config: infer.Config(&Config{}),
 	}), i)

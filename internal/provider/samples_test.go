@@ -10,14 +10,18 @@ import (
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"github.com/llmhost/llmhost/internal/requirements"
 )
 
-var kinds = []string{"Credential", "Directory", "Engine", "File", "Image", "Model", "Program", "Quadlet", "SystemUser", "SystemdUnit"}
+var kinds = []string{"Credential", "Directory", "Engine", "EngineRoot", "File", "Image", "Model", "Package", "Program", "Quadlet", "SystemUser", "SystemdUnit", "Venv"}
 
 const (
 	digestA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 	digestB = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 )
+
+const requirementsA = "a==1 --hash=sha256:" + digestA
 
 // Two public keys whose private halves nobody has.
 const (
@@ -76,6 +80,15 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 	case "Engine":
 		return resource.PropertyMap{"sha256": str(digestA), "root": str("/opt/a"), "source": str("/e/a.tar"), "modifiedFiles": list(), "adopt": boolean(false)},
 			resource.PropertyMap{"sha256": str(digestB), "root": str("/opt/b"), "source": str("/e/b.tar"), "modifiedFiles": list("usr/bin/x"), "adopt": boolean(true)}
+	case "EngineRoot":
+		return resource.PropertyMap{"path": str("/opt/a"), "modifiedFiles": list(), "adopt": boolean(false)},
+			resource.PropertyMap{"path": str("/opt/b"), "modifiedFiles": list("bin"), "adopt": boolean(true)}
+	case "Package":
+		return resource.PropertyMap{"name": str("llama.cpp-tools"), "version": str("8064+dfsg-1"), "hold": boolean(true), "modifiedFiles": list()},
+			resource.PropertyMap{"name": str("llama.cpp"), "version": str("8065+dfsg-1"), "hold": boolean(false), "modifiedFiles": list("/usr/bin/llama-server")}
+	case "Venv":
+		return resource.PropertyMap{"sha256": str(requirements.Digest(requirementsA)), "root": str("/opt/a"), "requirements": str(requirementsA), "indexes": list("/srv/wheels"), "engineRoot": str("/opt/root"), "modifiedFiles": list(), "adopt": boolean(false)},
+			resource.PropertyMap{"sha256": str(digestB), "root": str("/opt/b"), "requirements": str("b==1 --hash=sha256:" + digestB), "indexes": list("https://pypi.test/simple"), "engineRoot": str("/opt/other"), "modifiedFiles": list("bin/vllm"), "adopt": boolean(true)}
 	case "Image":
 		return resource.PropertyMap{"runtime": str("podman"), "user": str("llm-a"), "reference": str("sha256:" + digestA), "source": str("/i/a.tar"), "sha256": str(digestA)},
 			resource.PropertyMap{"runtime": str("docker"), "user": str("root"), "reference": str("sha256:" + digestB), "source": str("/i/b.tar"), "sha256": str(digestB)}

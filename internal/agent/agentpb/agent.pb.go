@@ -423,6 +423,7 @@ type FactsResponse struct {
 	MemoryBytes    uint64                 `protobuf:"varint,8,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
 	Gpus           []*GPU                 `protobuf:"bytes,9,rep,name=gpus,proto3" json:"gpus,omitempty"`
 	DeviceClasses  []string               `protobuf:"bytes,10,rep,name=device_classes,json=deviceClasses,proto3" json:"device_classes,omitempty"` // systemd device classes present, e.g. "char-nvidia"
+	Tools          *Tools                 `protobuf:"bytes,20,opt,name=tools,proto3" json:"tools,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -527,6 +528,99 @@ func (x *FactsResponse) GetDeviceClasses() []string {
 	return nil
 }
 
+func (x *FactsResponse) GetTools() *Tools {
+	if x != nil {
+		return x.Tools
+	}
+	return nil
+}
+
+// Tools are versions of programs that servers in containers and virtual environments need; empty
+// where there is no such program.
+type Tools struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Docker         string                 `protobuf:"bytes,1,opt,name=docker,proto3" json:"docker,omitempty"`
+	Compose        string                 `protobuf:"bytes,2,opt,name=compose,proto3" json:"compose,omitempty"` // Docker's plugin
+	Podman         string                 `protobuf:"bytes,3,opt,name=podman,proto3" json:"podman,omitempty"`
+	NvidiaToolkit  string                 `protobuf:"bytes,4,opt,name=nvidia_toolkit,json=nvidiaToolkit,proto3" json:"nvidia_toolkit,omitempty"` // NVIDIA's container toolkit
+	Python         string                 `protobuf:"bytes,5,opt,name=python,proto3" json:"python,omitempty"`
+	PackageManager string                 `protobuf:"bytes,6,opt,name=package_manager,json=packageManager,proto3" json:"package_manager,omitempty"` // apt, dnf; empty: none that packages are installed by here
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Tools) Reset() {
+	*x = Tools{}
+	mi := &file_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tools) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tools) ProtoMessage() {}
+
+func (x *Tools) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tools.ProtoReflect.Descriptor instead.
+func (*Tools) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Tools) GetDocker() string {
+	if x != nil {
+		return x.Docker
+	}
+	return ""
+}
+
+func (x *Tools) GetCompose() string {
+	if x != nil {
+		return x.Compose
+	}
+	return ""
+}
+
+func (x *Tools) GetPodman() string {
+	if x != nil {
+		return x.Podman
+	}
+	return ""
+}
+
+func (x *Tools) GetNvidiaToolkit() string {
+	if x != nil {
+		return x.NvidiaToolkit
+	}
+	return ""
+}
+
+func (x *Tools) GetPython() string {
+	if x != nil {
+		return x.Python
+	}
+	return ""
+}
+
+func (x *Tools) GetPackageManager() string {
+	if x != nil {
+		return x.PackageManager
+	}
+	return ""
+}
+
 type GPU struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Vendor        string                 `protobuf:"bytes,1,opt,name=vendor,proto3" json:"vendor,omitempty"` // nvidia, amd, intel
@@ -542,7 +636,7 @@ type GPU struct {
 
 func (x *GPU) Reset() {
 	*x = GPU{}
-	mi := &file_agent_proto_msgTypes[6]
+	mi := &file_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -554,7 +648,7 @@ func (x *GPU) String() string {
 func (*GPU) ProtoMessage() {}
 
 func (x *GPU) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[6]
+	mi := &file_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -567,7 +661,7 @@ func (x *GPU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GPU.ProtoReflect.Descriptor instead.
 func (*GPU) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{6}
+	return file_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GPU) GetVendor() string {
@@ -630,7 +724,7 @@ type AcquireLeaseRequest struct {
 
 func (x *AcquireLeaseRequest) Reset() {
 	*x = AcquireLeaseRequest{}
-	mi := &file_agent_proto_msgTypes[7]
+	mi := &file_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +736,7 @@ func (x *AcquireLeaseRequest) String() string {
 func (*AcquireLeaseRequest) ProtoMessage() {}
 
 func (x *AcquireLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[7]
+	mi := &file_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +749,7 @@ func (x *AcquireLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLeaseRequest.ProtoReflect.Descriptor instead.
 func (*AcquireLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AcquireLeaseRequest) GetSessionId() string {
@@ -687,7 +781,7 @@ type AcquireLeaseResponse struct {
 
 func (x *AcquireLeaseResponse) Reset() {
 	*x = AcquireLeaseResponse{}
-	mi := &file_agent_proto_msgTypes[8]
+	mi := &file_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +793,7 @@ func (x *AcquireLeaseResponse) String() string {
 func (*AcquireLeaseResponse) ProtoMessage() {}
 
 func (x *AcquireLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[8]
+	mi := &file_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +806,7 @@ func (x *AcquireLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLeaseResponse.ProtoReflect.Descriptor instead.
 func (*AcquireLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_proto_rawDescGZIP(), []int{9}
 }
 
 // Claim says who makes a change, on what.
@@ -730,7 +824,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -742,7 +836,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -755,7 +849,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Claim) GetKind() string {
@@ -815,7 +909,7 @@ type Owned struct {
 
 func (x *Owned) Reset() {
 	*x = Owned{}
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +921,7 @@ func (x *Owned) String() string {
 func (*Owned) ProtoMessage() {}
 
 func (x *Owned) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +934,7 @@ func (x *Owned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Owned.ProtoReflect.Descriptor instead.
 func (*Owned) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Owned) GetKind() string {
@@ -901,7 +995,7 @@ type ListOwnedRequest struct {
 
 func (x *ListOwnedRequest) Reset() {
 	*x = ListOwnedRequest{}
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +1007,7 @@ func (x *ListOwnedRequest) String() string {
 func (*ListOwnedRequest) ProtoMessage() {}
 
 func (x *ListOwnedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +1020,7 @@ func (x *ListOwnedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOwnedRequest.ProtoReflect.Descriptor instead.
 func (*ListOwnedRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListOwnedRequest) GetStack() string {
@@ -945,7 +1039,7 @@ type ListOwnedResponse struct {
 
 func (x *ListOwnedResponse) Reset() {
 	*x = ListOwnedResponse{}
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1051,7 @@ func (x *ListOwnedResponse) String() string {
 func (*ListOwnedResponse) ProtoMessage() {}
 
 func (x *ListOwnedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1064,7 @@ func (x *ListOwnedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOwnedResponse.ProtoReflect.Descriptor instead.
 func (*ListOwnedResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListOwnedResponse) GetOwned() []*Owned {
@@ -991,7 +1085,7 @@ type ChangeResponse struct {
 
 func (x *ChangeResponse) Reset() {
 	*x = ChangeResponse{}
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1003,7 +1097,7 @@ func (x *ChangeResponse) String() string {
 func (*ChangeResponse) ProtoMessage() {}
 
 func (x *ChangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1016,7 +1110,7 @@ func (x *ChangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeResponse.ProtoReflect.Descriptor instead.
 func (*ChangeResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ChangeResponse) GetGeneration() uint64 {
@@ -1050,7 +1144,7 @@ type Guard struct {
 
 func (x *Guard) Reset() {
 	*x = Guard{}
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1062,7 +1156,7 @@ func (x *Guard) String() string {
 func (*Guard) ProtoMessage() {}
 
 func (x *Guard) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1075,7 +1169,7 @@ func (x *Guard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Guard.ProtoReflect.Descriptor instead.
 func (*Guard) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Guard) GetSeconds() uint32 {
@@ -1096,7 +1190,7 @@ type Guarded struct {
 
 func (x *Guarded) Reset() {
 	*x = Guarded{}
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1202,7 @@ func (x *Guarded) String() string {
 func (*Guarded) ProtoMessage() {}
 
 func (x *Guarded) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1215,7 @@ func (x *Guarded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Guarded.ProtoReflect.Descriptor instead.
 func (*Guarded) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Guarded) GetId() string {
@@ -1147,7 +1241,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1253,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1266,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ConfirmRequest) GetId() string {
@@ -1192,7 +1286,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1298,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1311,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UndoRequest) GetId() string {
@@ -1243,7 +1337,7 @@ type ObserveGuardRequest struct {
 
 func (x *ObserveGuardRequest) Reset() {
 	*x = ObserveGuardRequest{}
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1349,7 @@ func (x *ObserveGuardRequest) String() string {
 func (*ObserveGuardRequest) ProtoMessage() {}
 
 func (x *ObserveGuardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1362,7 @@ func (x *ObserveGuardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveGuardRequest.ProtoReflect.Descriptor instead.
 func (*ObserveGuardRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ObserveGuardRequest) GetId() string {
@@ -1288,7 +1382,7 @@ type GuardState struct {
 
 func (x *GuardState) Reset() {
 	*x = GuardState{}
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1394,7 @@ func (x *GuardState) String() string {
 func (*GuardState) ProtoMessage() {}
 
 func (x *GuardState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1407,7 @@ func (x *GuardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuardState.ProtoReflect.Descriptor instead.
 func (*GuardState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GuardState) GetOutcome() string {
@@ -1341,7 +1435,7 @@ type ObserveConfigurationRequest struct {
 
 func (x *ObserveConfigurationRequest) Reset() {
 	*x = ObserveConfigurationRequest{}
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1447,7 @@ func (x *ObserveConfigurationRequest) String() string {
 func (*ObserveConfigurationRequest) ProtoMessage() {}
 
 func (x *ObserveConfigurationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1460,7 @@ func (x *ObserveConfigurationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveConfigurationRequest.ProtoReflect.Descriptor instead.
 func (*ObserveConfigurationRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ObserveConfigurationRequest) GetKind() string {
@@ -1407,7 +1501,7 @@ type ConfigurationState struct {
 
 func (x *ConfigurationState) Reset() {
 	*x = ConfigurationState{}
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1513,7 @@ func (x *ConfigurationState) String() string {
 func (*ConfigurationState) ProtoMessage() {}
 
 func (x *ConfigurationState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1526,7 @@ func (x *ConfigurationState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigurationState.ProtoReflect.Descriptor instead.
 func (*ConfigurationState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ConfigurationState) GetExists() bool {
@@ -1496,7 +1590,7 @@ type PutConfigurationRequest struct {
 
 func (x *PutConfigurationRequest) Reset() {
 	*x = PutConfigurationRequest{}
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1602,7 @@ func (x *PutConfigurationRequest) String() string {
 func (*PutConfigurationRequest) ProtoMessage() {}
 
 func (x *PutConfigurationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1615,7 @@ func (x *PutConfigurationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConfigurationRequest.ProtoReflect.Descriptor instead.
 func (*PutConfigurationRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PutConfigurationRequest) GetClaim() *Claim {
@@ -1563,7 +1657,7 @@ type ObservePathRequest struct {
 
 func (x *ObservePathRequest) Reset() {
 	*x = ObservePathRequest{}
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1669,7 @@ func (x *ObservePathRequest) String() string {
 func (*ObservePathRequest) ProtoMessage() {}
 
 func (x *ObservePathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1682,7 @@ func (x *ObservePathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservePathRequest.ProtoReflect.Descriptor instead.
 func (*ObservePathRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ObservePathRequest) GetPath() string {
@@ -1630,7 +1724,7 @@ type PathState struct {
 
 func (x *PathState) Reset() {
 	*x = PathState{}
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1642,7 +1736,7 @@ func (x *PathState) String() string {
 func (*PathState) ProtoMessage() {}
 
 func (x *PathState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1655,7 +1749,7 @@ func (x *PathState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathState.ProtoReflect.Descriptor instead.
 func (*PathState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PathState) GetExists() bool {
@@ -1742,7 +1836,7 @@ type PutFileRequest struct {
 
 func (x *PutFileRequest) Reset() {
 	*x = PutFileRequest{}
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +1848,7 @@ func (x *PutFileRequest) String() string {
 func (*PutFileRequest) ProtoMessage() {}
 
 func (x *PutFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +1861,7 @@ func (x *PutFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutFileRequest.ProtoReflect.Descriptor instead.
 func (*PutFileRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PutFileRequest) GetClaim() *Claim {
@@ -1824,7 +1918,7 @@ type PutDirectoryRequest struct {
 
 func (x *PutDirectoryRequest) Reset() {
 	*x = PutDirectoryRequest{}
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +1930,7 @@ func (x *PutDirectoryRequest) String() string {
 func (*PutDirectoryRequest) ProtoMessage() {}
 
 func (x *PutDirectoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +1943,7 @@ func (x *PutDirectoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDirectoryRequest.ProtoReflect.Descriptor instead.
 func (*PutDirectoryRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PutDirectoryRequest) GetClaim() *Claim {
@@ -1889,7 +1983,7 @@ type ObserveUserRequest struct {
 
 func (x *ObserveUserRequest) Reset() {
 	*x = ObserveUserRequest{}
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1901,7 +1995,7 @@ func (x *ObserveUserRequest) String() string {
 func (*ObserveUserRequest) ProtoMessage() {}
 
 func (x *ObserveUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1914,7 +2008,7 @@ func (x *ObserveUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveUserRequest.ProtoReflect.Descriptor instead.
 func (*ObserveUserRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ObserveUserRequest) GetName() string {
@@ -1943,7 +2037,7 @@ type UserState struct {
 
 func (x *UserState) Reset() {
 	*x = UserState{}
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1955,7 +2049,7 @@ func (x *UserState) String() string {
 func (*UserState) ProtoMessage() {}
 
 func (x *UserState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[28]
+	mi := &file_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1968,7 +2062,7 @@ func (x *UserState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserState.ProtoReflect.Descriptor instead.
 func (*UserState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UserState) GetExists() bool {
@@ -2057,7 +2151,7 @@ type PutUserRequest struct {
 
 func (x *PutUserRequest) Reset() {
 	*x = PutUserRequest{}
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2163,7 @@ func (x *PutUserRequest) String() string {
 func (*PutUserRequest) ProtoMessage() {}
 
 func (x *PutUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[29]
+	mi := &file_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2176,7 @@ func (x *PutUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutUserRequest.ProtoReflect.Descriptor instead.
 func (*PutUserRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PutUserRequest) GetClaim() *Claim {
@@ -2137,7 +2231,7 @@ type ObserveUnitRequest struct {
 
 func (x *ObserveUnitRequest) Reset() {
 	*x = ObserveUnitRequest{}
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2149,7 +2243,7 @@ func (x *ObserveUnitRequest) String() string {
 func (*ObserveUnitRequest) ProtoMessage() {}
 
 func (x *ObserveUnitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[30]
+	mi := &file_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2162,7 +2256,7 @@ func (x *ObserveUnitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveUnitRequest.ProtoReflect.Descriptor instead.
 func (*ObserveUnitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ObserveUnitRequest) GetName() string {
@@ -2209,7 +2303,7 @@ type UnitState struct {
 
 func (x *UnitState) Reset() {
 	*x = UnitState{}
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2221,7 +2315,7 @@ func (x *UnitState) String() string {
 func (*UnitState) ProtoMessage() {}
 
 func (x *UnitState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[31]
+	mi := &file_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2234,7 +2328,7 @@ func (x *UnitState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnitState.ProtoReflect.Descriptor instead.
 func (*UnitState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *UnitState) GetExists() bool {
@@ -2390,7 +2484,7 @@ type PutUnitRequest struct {
 
 func (x *PutUnitRequest) Reset() {
 	*x = PutUnitRequest{}
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2402,7 +2496,7 @@ func (x *PutUnitRequest) String() string {
 func (*PutUnitRequest) ProtoMessage() {}
 
 func (x *PutUnitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[32]
+	mi := &file_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2415,7 +2509,7 @@ func (x *PutUnitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutUnitRequest.ProtoReflect.Descriptor instead.
 func (*PutUnitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutUnitRequest) GetClaim() *Claim {
@@ -2485,7 +2579,7 @@ type PutUnitResponse struct {
 
 func (x *PutUnitResponse) Reset() {
 	*x = PutUnitResponse{}
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2497,7 +2591,7 @@ func (x *PutUnitResponse) String() string {
 func (*PutUnitResponse) ProtoMessage() {}
 
 func (x *PutUnitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[33]
+	mi := &file_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2510,7 +2604,7 @@ func (x *PutUnitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutUnitResponse.ProtoReflect.Descriptor instead.
 func (*PutUnitResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutUnitResponse) GetGeneration() uint64 {
@@ -2544,7 +2638,7 @@ type SettleUnitRequest struct {
 
 func (x *SettleUnitRequest) Reset() {
 	*x = SettleUnitRequest{}
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2556,7 +2650,7 @@ func (x *SettleUnitRequest) String() string {
 func (*SettleUnitRequest) ProtoMessage() {}
 
 func (x *SettleUnitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[34]
+	mi := &file_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2569,7 +2663,7 @@ func (x *SettleUnitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleUnitRequest.ProtoReflect.Descriptor instead.
 func (*SettleUnitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SettleUnitRequest) GetClaim() *Claim {
@@ -2598,7 +2692,7 @@ type SettleUnitResponse struct {
 
 func (x *SettleUnitResponse) Reset() {
 	*x = SettleUnitResponse{}
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2610,7 +2704,7 @@ func (x *SettleUnitResponse) String() string {
 func (*SettleUnitResponse) ProtoMessage() {}
 
 func (x *SettleUnitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[35]
+	mi := &file_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2623,7 +2717,7 @@ func (x *SettleUnitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleUnitResponse.ProtoReflect.Descriptor instead.
 func (*SettleUnitResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SettleUnitResponse) GetRolledBack() bool {
@@ -2662,7 +2756,7 @@ type Readiness struct {
 
 func (x *Readiness) Reset() {
 	*x = Readiness{}
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2674,7 +2768,7 @@ func (x *Readiness) String() string {
 func (*Readiness) ProtoMessage() {}
 
 func (x *Readiness) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[36]
+	mi := &file_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2687,7 +2781,7 @@ func (x *Readiness) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Readiness.ProtoReflect.Descriptor instead.
 func (*Readiness) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Readiness) GetAddress() string {
@@ -2730,7 +2824,7 @@ type AwaitReadyRequest struct {
 
 func (x *AwaitReadyRequest) Reset() {
 	*x = AwaitReadyRequest{}
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2742,7 +2836,7 @@ func (x *AwaitReadyRequest) String() string {
 func (*AwaitReadyRequest) ProtoMessage() {}
 
 func (x *AwaitReadyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[37]
+	mi := &file_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2755,7 +2849,7 @@ func (x *AwaitReadyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitReadyRequest.ProtoReflect.Descriptor instead.
 func (*AwaitReadyRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AwaitReadyRequest) GetUnit() string {
@@ -2791,7 +2885,7 @@ type ReadyEvent struct {
 
 func (x *ReadyEvent) Reset() {
 	*x = ReadyEvent{}
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2803,7 +2897,7 @@ func (x *ReadyEvent) String() string {
 func (*ReadyEvent) ProtoMessage() {}
 
 func (x *ReadyEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[38]
+	mi := &file_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2816,7 +2910,7 @@ func (x *ReadyEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadyEvent.ProtoReflect.Descriptor instead.
 func (*ReadyEvent) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReadyEvent) GetProgress() string {
@@ -2870,7 +2964,7 @@ type ModelHeader struct {
 
 func (x *ModelHeader) Reset() {
 	*x = ModelHeader{}
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2882,7 +2976,7 @@ func (x *ModelHeader) String() string {
 func (*ModelHeader) ProtoMessage() {}
 
 func (x *ModelHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[39]
+	mi := &file_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2895,7 +2989,7 @@ func (x *ModelHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelHeader.ProtoReflect.Descriptor instead.
 func (*ModelHeader) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{39}
+	return file_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ModelHeader) GetClaim() *Claim {
@@ -2994,7 +3088,7 @@ type ModelFile struct {
 
 func (x *ModelFile) Reset() {
 	*x = ModelFile{}
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3100,7 @@ func (x *ModelFile) String() string {
 func (*ModelFile) ProtoMessage() {}
 
 func (x *ModelFile) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[40]
+	mi := &file_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3113,7 @@ func (x *ModelFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelFile.ProtoReflect.Descriptor instead.
 func (*ModelFile) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{40}
+	return file_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ModelFile) GetName() string {
@@ -3054,7 +3148,7 @@ type ObserveModelRequest struct {
 
 func (x *ObserveModelRequest) Reset() {
 	*x = ObserveModelRequest{}
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3066,7 +3160,7 @@ func (x *ObserveModelRequest) String() string {
 func (*ObserveModelRequest) ProtoMessage() {}
 
 func (x *ObserveModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[41]
+	mi := &file_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3079,7 +3173,7 @@ func (x *ObserveModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveModelRequest.ProtoReflect.Descriptor instead.
 func (*ObserveModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{41}
+	return file_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ObserveModelRequest) GetPath() string {
@@ -3129,7 +3223,7 @@ type ModelState struct {
 
 func (x *ModelState) Reset() {
 	*x = ModelState{}
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3141,7 +3235,7 @@ func (x *ModelState) String() string {
 func (*ModelState) ProtoMessage() {}
 
 func (x *ModelState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[42]
+	mi := &file_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3154,7 +3248,7 @@ func (x *ModelState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelState.ProtoReflect.Descriptor instead.
 func (*ModelState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{42}
+	return file_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ModelState) GetExists() bool {
@@ -3264,7 +3358,7 @@ type SetModelRequest struct {
 
 func (x *SetModelRequest) Reset() {
 	*x = SetModelRequest{}
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3276,7 +3370,7 @@ func (x *SetModelRequest) String() string {
 func (*SetModelRequest) ProtoMessage() {}
 
 func (x *SetModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[43]
+	mi := &file_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3289,7 +3383,7 @@ func (x *SetModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModelRequest.ProtoReflect.Descriptor instead.
 func (*SetModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{43}
+	return file_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SetModelRequest) GetHeader() *ModelHeader {
@@ -3309,7 +3403,7 @@ type FetchModelRequest struct {
 
 func (x *FetchModelRequest) Reset() {
 	*x = FetchModelRequest{}
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3415,7 @@ func (x *FetchModelRequest) String() string {
 func (*FetchModelRequest) ProtoMessage() {}
 
 func (x *FetchModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[44]
+	mi := &file_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3428,7 @@ func (x *FetchModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchModelRequest.ProtoReflect.Descriptor instead.
 func (*FetchModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{44}
+	return file_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *FetchModelRequest) GetHeader() *ModelHeader {
@@ -3365,7 +3459,7 @@ type ModelOrigin struct {
 
 func (x *ModelOrigin) Reset() {
 	*x = ModelOrigin{}
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3377,7 +3471,7 @@ func (x *ModelOrigin) String() string {
 func (*ModelOrigin) ProtoMessage() {}
 
 func (x *ModelOrigin) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[45]
+	mi := &file_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3390,7 +3484,7 @@ func (x *ModelOrigin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelOrigin.ProtoReflect.Descriptor instead.
 func (*ModelOrigin) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{45}
+	return file_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ModelOrigin) GetWhere() isModelOrigin_Where {
@@ -3451,7 +3545,7 @@ type VerifyModelRequest struct {
 
 func (x *VerifyModelRequest) Reset() {
 	*x = VerifyModelRequest{}
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3463,7 +3557,7 @@ func (x *VerifyModelRequest) String() string {
 func (*VerifyModelRequest) ProtoMessage() {}
 
 func (x *VerifyModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[46]
+	mi := &file_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3476,7 +3570,7 @@ func (x *VerifyModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyModelRequest.ProtoReflect.Descriptor instead.
 func (*VerifyModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{46}
+	return file_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *VerifyModelRequest) GetPath() string {
@@ -3507,7 +3601,7 @@ type ModelEvent struct {
 
 func (x *ModelEvent) Reset() {
 	*x = ModelEvent{}
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3519,7 +3613,7 @@ func (x *ModelEvent) String() string {
 func (*ModelEvent) ProtoMessage() {}
 
 func (x *ModelEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[47]
+	mi := &file_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3532,7 +3626,7 @@ func (x *ModelEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelEvent.ProtoReflect.Descriptor instead.
 func (*ModelEvent) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{47}
+	return file_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ModelEvent) GetDoneBytes() uint64 {
@@ -3589,7 +3683,7 @@ type ReadModelRequest struct {
 
 func (x *ReadModelRequest) Reset() {
 	*x = ReadModelRequest{}
-	mi := &file_agent_proto_msgTypes[48]
+	mi := &file_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3601,7 +3695,7 @@ func (x *ReadModelRequest) String() string {
 func (*ReadModelRequest) ProtoMessage() {}
 
 func (x *ReadModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[48]
+	mi := &file_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3614,7 +3708,7 @@ func (x *ReadModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadModelRequest.ProtoReflect.Descriptor instead.
 func (*ReadModelRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{48}
+	return file_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReadModelRequest) GetPath() string {
@@ -3654,7 +3748,7 @@ type ReadModelResponse struct {
 
 func (x *ReadModelResponse) Reset() {
 	*x = ReadModelResponse{}
-	mi := &file_agent_proto_msgTypes[49]
+	mi := &file_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3666,7 +3760,7 @@ func (x *ReadModelResponse) String() string {
 func (*ReadModelResponse) ProtoMessage() {}
 
 func (x *ReadModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[49]
+	mi := &file_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3679,7 +3773,7 @@ func (x *ReadModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadModelResponse.ProtoReflect.Descriptor instead.
 func (*ReadModelResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{49}
+	return file_agent_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReadModelResponse) GetData() []byte {
@@ -3698,7 +3792,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_agent_proto_msgTypes[50]
+	mi := &file_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3710,7 +3804,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[50]
+	mi := &file_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3723,7 +3817,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{50}
+	return file_agent_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListModelsRequest) GetFolders() []string {
@@ -3750,7 +3844,7 @@ type ListedModel struct {
 
 func (x *ListedModel) Reset() {
 	*x = ListedModel{}
-	mi := &file_agent_proto_msgTypes[51]
+	mi := &file_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3762,7 +3856,7 @@ func (x *ListedModel) String() string {
 func (*ListedModel) ProtoMessage() {}
 
 func (x *ListedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[51]
+	mi := &file_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3775,7 +3869,7 @@ func (x *ListedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListedModel.ProtoReflect.Descriptor instead.
 func (*ListedModel) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{51}
+	return file_agent_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListedModel) GetPath() string {
@@ -3850,7 +3944,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3862,7 +3956,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[52]
+	mi := &file_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3875,7 +3969,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{52}
+	return file_agent_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListModelsResponse) GetModels() []*ListedModel {
@@ -3897,7 +3991,7 @@ type CollectModelsRequest struct {
 
 func (x *CollectModelsRequest) Reset() {
 	*x = CollectModelsRequest{}
-	mi := &file_agent_proto_msgTypes[53]
+	mi := &file_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3909,7 +4003,7 @@ func (x *CollectModelsRequest) String() string {
 func (*CollectModelsRequest) ProtoMessage() {}
 
 func (x *CollectModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[53]
+	mi := &file_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3922,7 +4016,7 @@ func (x *CollectModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectModelsRequest.ProtoReflect.Descriptor instead.
 func (*CollectModelsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{53}
+	return file_agent_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CollectModelsRequest) GetPaths() []string {
@@ -3964,7 +4058,7 @@ type CollectedModel struct {
 
 func (x *CollectedModel) Reset() {
 	*x = CollectedModel{}
-	mi := &file_agent_proto_msgTypes[54]
+	mi := &file_agent_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3976,7 +4070,7 @@ func (x *CollectedModel) String() string {
 func (*CollectedModel) ProtoMessage() {}
 
 func (x *CollectedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[54]
+	mi := &file_agent_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3989,7 +4083,7 @@ func (x *CollectedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectedModel.ProtoReflect.Descriptor instead.
 func (*CollectedModel) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{54}
+	return file_agent_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CollectedModel) GetPath() string {
@@ -4022,7 +4116,7 @@ type CollectModelsResponse struct {
 
 func (x *CollectModelsResponse) Reset() {
 	*x = CollectModelsResponse{}
-	mi := &file_agent_proto_msgTypes[55]
+	mi := &file_agent_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4034,7 +4128,7 @@ func (x *CollectModelsResponse) String() string {
 func (*CollectModelsResponse) ProtoMessage() {}
 
 func (x *CollectModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[55]
+	mi := &file_agent_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4047,7 +4141,7 @@ func (x *CollectModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectModelsResponse.ProtoReflect.Descriptor instead.
 func (*CollectModelsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{55}
+	return file_agent_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *CollectModelsResponse) GetModels() []*CollectedModel {
@@ -4066,7 +4160,7 @@ type PutProgramRequest struct {
 
 func (x *PutProgramRequest) Reset() {
 	*x = PutProgramRequest{}
-	mi := &file_agent_proto_msgTypes[56]
+	mi := &file_agent_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4078,7 +4172,7 @@ func (x *PutProgramRequest) String() string {
 func (*PutProgramRequest) ProtoMessage() {}
 
 func (x *PutProgramRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[56]
+	mi := &file_agent_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4091,7 +4185,7 @@ func (x *PutProgramRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutProgramRequest.ProtoReflect.Descriptor instead.
 func (*PutProgramRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{56}
+	return file_agent_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PutProgramRequest) GetClaim() *Claim {
@@ -4110,7 +4204,7 @@ type ObserveProgramRequest struct {
 
 func (x *ObserveProgramRequest) Reset() {
 	*x = ObserveProgramRequest{}
-	mi := &file_agent_proto_msgTypes[57]
+	mi := &file_agent_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4122,7 +4216,7 @@ func (x *ObserveProgramRequest) String() string {
 func (*ObserveProgramRequest) ProtoMessage() {}
 
 func (x *ObserveProgramRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[57]
+	mi := &file_agent_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4135,7 +4229,7 @@ func (x *ObserveProgramRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveProgramRequest.ProtoReflect.Descriptor instead.
 func (*ObserveProgramRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{57}
+	return file_agent_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ObserveProgramRequest) GetPath() string {
@@ -4160,7 +4254,7 @@ type ProgramState struct {
 
 func (x *ProgramState) Reset() {
 	*x = ProgramState{}
-	mi := &file_agent_proto_msgTypes[58]
+	mi := &file_agent_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4172,7 +4266,7 @@ func (x *ProgramState) String() string {
 func (*ProgramState) ProtoMessage() {}
 
 func (x *ProgramState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[58]
+	mi := &file_agent_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4185,7 +4279,7 @@ func (x *ProgramState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgramState.ProtoReflect.Descriptor instead.
 func (*ProgramState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{58}
+	return file_agent_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ProgramState) GetExists() bool {
@@ -4250,7 +4344,7 @@ type PutEngineRequest struct {
 
 func (x *PutEngineRequest) Reset() {
 	*x = PutEngineRequest{}
-	mi := &file_agent_proto_msgTypes[59]
+	mi := &file_agent_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4262,7 +4356,7 @@ func (x *PutEngineRequest) String() string {
 func (*PutEngineRequest) ProtoMessage() {}
 
 func (x *PutEngineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[59]
+	mi := &file_agent_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4275,7 +4369,7 @@ func (x *PutEngineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEngineRequest.ProtoReflect.Descriptor instead.
 func (*PutEngineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{59}
+	return file_agent_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *PutEngineRequest) GetPart() isPutEngineRequest_Part {
@@ -4332,7 +4426,7 @@ type EngineHeader struct {
 
 func (x *EngineHeader) Reset() {
 	*x = EngineHeader{}
-	mi := &file_agent_proto_msgTypes[60]
+	mi := &file_agent_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4344,7 +4438,7 @@ func (x *EngineHeader) String() string {
 func (*EngineHeader) ProtoMessage() {}
 
 func (x *EngineHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[60]
+	mi := &file_agent_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4357,7 +4451,7 @@ func (x *EngineHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineHeader.ProtoReflect.Descriptor instead.
 func (*EngineHeader) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{60}
+	return file_agent_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *EngineHeader) GetClaim() *Claim {
@@ -4404,7 +4498,7 @@ type ObserveEngineRequest struct {
 
 func (x *ObserveEngineRequest) Reset() {
 	*x = ObserveEngineRequest{}
-	mi := &file_agent_proto_msgTypes[61]
+	mi := &file_agent_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4416,7 +4510,7 @@ func (x *ObserveEngineRequest) String() string {
 func (*ObserveEngineRequest) ProtoMessage() {}
 
 func (x *ObserveEngineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[61]
+	mi := &file_agent_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4429,7 +4523,7 @@ func (x *ObserveEngineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveEngineRequest.ProtoReflect.Descriptor instead.
 func (*ObserveEngineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{61}
+	return file_agent_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ObserveEngineRequest) GetPath() string {
@@ -4452,7 +4546,7 @@ type EngineState struct {
 
 func (x *EngineState) Reset() {
 	*x = EngineState{}
-	mi := &file_agent_proto_msgTypes[62]
+	mi := &file_agent_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4464,7 +4558,7 @@ func (x *EngineState) String() string {
 func (*EngineState) ProtoMessage() {}
 
 func (x *EngineState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[62]
+	mi := &file_agent_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4477,7 +4571,7 @@ func (x *EngineState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineState.ProtoReflect.Descriptor instead.
 func (*EngineState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{62}
+	return file_agent_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *EngineState) GetExists() bool {
@@ -4528,7 +4622,7 @@ type LoadImageRequest struct {
 
 func (x *LoadImageRequest) Reset() {
 	*x = LoadImageRequest{}
-	mi := &file_agent_proto_msgTypes[63]
+	mi := &file_agent_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4540,7 +4634,7 @@ func (x *LoadImageRequest) String() string {
 func (*LoadImageRequest) ProtoMessage() {}
 
 func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[63]
+	mi := &file_agent_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4553,7 +4647,7 @@ func (x *LoadImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadImageRequest.ProtoReflect.Descriptor instead.
 func (*LoadImageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{63}
+	return file_agent_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *LoadImageRequest) GetPart() isLoadImageRequest_Part {
@@ -4611,7 +4705,7 @@ type ImageHeader struct {
 
 func (x *ImageHeader) Reset() {
 	*x = ImageHeader{}
-	mi := &file_agent_proto_msgTypes[64]
+	mi := &file_agent_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4623,7 +4717,7 @@ func (x *ImageHeader) String() string {
 func (*ImageHeader) ProtoMessage() {}
 
 func (x *ImageHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[64]
+	mi := &file_agent_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4636,7 +4730,7 @@ func (x *ImageHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageHeader.ProtoReflect.Descriptor instead.
 func (*ImageHeader) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{64}
+	return file_agent_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ImageHeader) GetClaim() *Claim {
@@ -4676,7 +4770,7 @@ type PullImageRequest struct {
 
 func (x *PullImageRequest) Reset() {
 	*x = PullImageRequest{}
-	mi := &file_agent_proto_msgTypes[65]
+	mi := &file_agent_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4688,7 +4782,7 @@ func (x *PullImageRequest) String() string {
 func (*PullImageRequest) ProtoMessage() {}
 
 func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[65]
+	mi := &file_agent_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4701,7 +4795,7 @@ func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullImageRequest.ProtoReflect.Descriptor instead.
 func (*PullImageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{65}
+	return file_agent_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *PullImageRequest) GetClaim() *Claim {
@@ -4721,7 +4815,7 @@ type PullImageEvent struct {
 
 func (x *PullImageEvent) Reset() {
 	*x = PullImageEvent{}
-	mi := &file_agent_proto_msgTypes[66]
+	mi := &file_agent_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4733,7 +4827,7 @@ func (x *PullImageEvent) String() string {
 func (*PullImageEvent) ProtoMessage() {}
 
 func (x *PullImageEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[66]
+	mi := &file_agent_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4746,7 +4840,7 @@ func (x *PullImageEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullImageEvent.ProtoReflect.Descriptor instead.
 func (*PullImageEvent) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{66}
+	return file_agent_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *PullImageEvent) GetProgress() string {
@@ -4779,7 +4873,7 @@ type PutQuadletRequest struct {
 
 func (x *PutQuadletRequest) Reset() {
 	*x = PutQuadletRequest{}
-	mi := &file_agent_proto_msgTypes[67]
+	mi := &file_agent_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4791,7 +4885,7 @@ func (x *PutQuadletRequest) String() string {
 func (*PutQuadletRequest) ProtoMessage() {}
 
 func (x *PutQuadletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[67]
+	mi := &file_agent_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4804,7 +4898,7 @@ func (x *PutQuadletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutQuadletRequest.ProtoReflect.Descriptor instead.
 func (*PutQuadletRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{67}
+	return file_agent_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *PutQuadletRequest) GetClaim() *Claim {
@@ -4853,7 +4947,7 @@ type PutQuadletResponse struct {
 
 func (x *PutQuadletResponse) Reset() {
 	*x = PutQuadletResponse{}
-	mi := &file_agent_proto_msgTypes[68]
+	mi := &file_agent_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4865,7 +4959,7 @@ func (x *PutQuadletResponse) String() string {
 func (*PutQuadletResponse) ProtoMessage() {}
 
 func (x *PutQuadletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[68]
+	mi := &file_agent_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4878,7 +4972,7 @@ func (x *PutQuadletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutQuadletResponse.ProtoReflect.Descriptor instead.
 func (*PutQuadletResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{68}
+	return file_agent_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *PutQuadletResponse) GetGeneration() uint64 {
@@ -4912,7 +5006,7 @@ type ObserveQuadletRequest struct {
 
 func (x *ObserveQuadletRequest) Reset() {
 	*x = ObserveQuadletRequest{}
-	mi := &file_agent_proto_msgTypes[69]
+	mi := &file_agent_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4924,7 +5018,7 @@ func (x *ObserveQuadletRequest) String() string {
 func (*ObserveQuadletRequest) ProtoMessage() {}
 
 func (x *ObserveQuadletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[69]
+	mi := &file_agent_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4937,7 +5031,7 @@ func (x *ObserveQuadletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveQuadletRequest.ProtoReflect.Descriptor instead.
 func (*ObserveQuadletRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{69}
+	return file_agent_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ObserveQuadletRequest) GetId() string {
@@ -4979,7 +5073,7 @@ type QuadletState struct {
 
 func (x *QuadletState) Reset() {
 	*x = QuadletState{}
-	mi := &file_agent_proto_msgTypes[70]
+	mi := &file_agent_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4991,7 +5085,7 @@ func (x *QuadletState) String() string {
 func (*QuadletState) ProtoMessage() {}
 
 func (x *QuadletState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[70]
+	mi := &file_agent_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5004,7 +5098,7 @@ func (x *QuadletState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuadletState.ProtoReflect.Descriptor instead.
 func (*QuadletState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{70}
+	return file_agent_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *QuadletState) GetExists() bool {
@@ -5122,7 +5216,7 @@ type AwaitQuadletRequest struct {
 
 func (x *AwaitQuadletRequest) Reset() {
 	*x = AwaitQuadletRequest{}
-	mi := &file_agent_proto_msgTypes[71]
+	mi := &file_agent_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5134,7 +5228,7 @@ func (x *AwaitQuadletRequest) String() string {
 func (*AwaitQuadletRequest) ProtoMessage() {}
 
 func (x *AwaitQuadletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[71]
+	mi := &file_agent_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5147,7 +5241,7 @@ func (x *AwaitQuadletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitQuadletRequest.ProtoReflect.Descriptor instead.
 func (*AwaitQuadletRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{71}
+	return file_agent_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *AwaitQuadletRequest) GetId() string {
@@ -5173,7 +5267,7 @@ type ObserveImageRequest struct {
 
 func (x *ObserveImageRequest) Reset() {
 	*x = ObserveImageRequest{}
-	mi := &file_agent_proto_msgTypes[72]
+	mi := &file_agent_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5185,7 +5279,7 @@ func (x *ObserveImageRequest) String() string {
 func (*ObserveImageRequest) ProtoMessage() {}
 
 func (x *ObserveImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[72]
+	mi := &file_agent_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5198,7 +5292,7 @@ func (x *ObserveImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveImageRequest.ProtoReflect.Descriptor instead.
 func (*ObserveImageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{72}
+	return file_agent_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ObserveImageRequest) GetId() string {
@@ -5221,7 +5315,7 @@ type ImageState struct {
 
 func (x *ImageState) Reset() {
 	*x = ImageState{}
-	mi := &file_agent_proto_msgTypes[73]
+	mi := &file_agent_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5233,7 +5327,7 @@ func (x *ImageState) String() string {
 func (*ImageState) ProtoMessage() {}
 
 func (x *ImageState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[73]
+	mi := &file_agent_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5246,7 +5340,7 @@ func (x *ImageState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageState.ProtoReflect.Descriptor instead.
 func (*ImageState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{73}
+	return file_agent_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ImageState) GetExists() bool {
@@ -5284,6 +5378,438 @@ func (x *ImageState) GetOwned() *Owned {
 	return nil
 }
 
+type PutEngineRootRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"` // id is the folder
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutEngineRootRequest) Reset() {
+	*x = PutEngineRootRequest{}
+	mi := &file_agent_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutEngineRootRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutEngineRootRequest) ProtoMessage() {}
+
+func (x *PutEngineRootRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutEngineRootRequest.ProtoReflect.Descriptor instead.
+func (*PutEngineRootRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *PutEngineRootRequest) GetClaim() *Claim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+type ObserveEngineRootRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveEngineRootRequest) Reset() {
+	*x = ObserveEngineRootRequest{}
+	mi := &file_agent_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveEngineRootRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveEngineRootRequest) ProtoMessage() {}
+
+func (x *ObserveEngineRootRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveEngineRootRequest.ProtoReflect.Descriptor instead.
+func (*ObserveEngineRootRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *ObserveEngineRootRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+type PutPackageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`     // id is the package's name
+	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"` // as the distribution writes it; empty: the one that is there, else the newest
+	Hold          bool                   `protobuf:"varint,3,opt,name=hold,proto3" json:"hold,omitempty"`      // the host's own upgrades leave it as it is
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutPackageRequest) Reset() {
+	*x = PutPackageRequest{}
+	mi := &file_agent_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutPackageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutPackageRequest) ProtoMessage() {}
+
+func (x *PutPackageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutPackageRequest.ProtoReflect.Descriptor instead.
+func (*PutPackageRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *PutPackageRequest) GetClaim() *Claim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+func (x *PutPackageRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *PutPackageRequest) GetHold() bool {
+	if x != nil {
+		return x.Hold
+	}
+	return false
+}
+
+type ObservePackageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObservePackageRequest) Reset() {
+	*x = ObservePackageRequest{}
+	mi := &file_agent_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObservePackageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObservePackageRequest) ProtoMessage() {}
+
+func (x *ObservePackageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObservePackageRequest.ProtoReflect.Descriptor instead.
+func (*ObservePackageRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *ObservePackageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type PackageState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Exists        bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"` // it is installed
+	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	Held          bool                   `protobuf:"varint,3,opt,name=held,proto3" json:"held,omitempty"`
+	ModifiedFiles []string               `protobuf:"bytes,4,rep,name=modified_files,json=modifiedFiles,proto3" json:"modified_files,omitempty"` // programs and libraries that are not as they were installed, sorted
+	Owned         *Owned                 `protobuf:"bytes,5,opt,name=owned,proto3" json:"owned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PackageState) Reset() {
+	*x = PackageState{}
+	mi := &file_agent_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PackageState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PackageState) ProtoMessage() {}
+
+func (x *PackageState) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PackageState.ProtoReflect.Descriptor instead.
+func (*PackageState) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *PackageState) GetExists() bool {
+	if x != nil {
+		return x.Exists
+	}
+	return false
+}
+
+func (x *PackageState) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *PackageState) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *PackageState) GetModifiedFiles() []string {
+	if x != nil {
+		return x.ModifiedFiles
+	}
+	return nil
+}
+
+func (x *PackageState) GetOwned() *Owned {
+	if x != nil {
+		return x.Owned
+	}
+	return nil
+}
+
+type PutVenvRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`               // id is the folder, /opt/llmhost/venvs/DIGEST
+	Requirements  string                 `protobuf:"bytes,2,opt,name=requirements,proto3" json:"requirements,omitempty"` // the file's text, whose SHA-256 the folder is named by
+	Indexes       []string               `protobuf:"bytes,3,rep,name=indexes,proto3" json:"indexes,omitempty"`           // https addresses, and folders of wheels on the host; empty: pip's own
+	Root          string                 `protobuf:"bytes,4,opt,name=root,proto3" json:"root,omitempty"`                 // of PutEngineRoot: pip sees nothing of the host but it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutVenvRequest) Reset() {
+	*x = PutVenvRequest{}
+	mi := &file_agent_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutVenvRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutVenvRequest) ProtoMessage() {}
+
+func (x *PutVenvRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutVenvRequest.ProtoReflect.Descriptor instead.
+func (*PutVenvRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *PutVenvRequest) GetClaim() *Claim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+func (x *PutVenvRequest) GetRequirements() string {
+	if x != nil {
+		return x.Requirements
+	}
+	return ""
+}
+
+func (x *PutVenvRequest) GetIndexes() []string {
+	if x != nil {
+		return x.Indexes
+	}
+	return nil
+}
+
+func (x *PutVenvRequest) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+type ObserveVenvRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveVenvRequest) Reset() {
+	*x = ObserveVenvRequest{}
+	mi := &file_agent_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveVenvRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveVenvRequest) ProtoMessage() {}
+
+func (x *ObserveVenvRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveVenvRequest.ProtoReflect.Descriptor instead.
+func (*ObserveVenvRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *ObserveVenvRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+type InstallEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Progress      string                 `protobuf:"bytes,1,opt,name=progress,proto3" json:"progress,omitempty"` // a line of what is run
+	Result        *ChangeResponse        `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`     // in the last event
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InstallEvent) Reset() {
+	*x = InstallEvent{}
+	mi := &file_agent_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InstallEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InstallEvent) ProtoMessage() {}
+
+func (x *InstallEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InstallEvent.ProtoReflect.Descriptor instead.
+func (*InstallEvent) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *InstallEvent) GetProgress() string {
+	if x != nil {
+		return x.Progress
+	}
+	return ""
+}
+
+func (x *InstallEvent) GetResult() *ChangeResponse {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
 type PutCredentialRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Claim   *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`     // id is the path
@@ -5298,7 +5824,7 @@ type PutCredentialRequest struct {
 
 func (x *PutCredentialRequest) Reset() {
 	*x = PutCredentialRequest{}
-	mi := &file_agent_proto_msgTypes[74]
+	mi := &file_agent_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5310,7 +5836,7 @@ func (x *PutCredentialRequest) String() string {
 func (*PutCredentialRequest) ProtoMessage() {}
 
 func (x *PutCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[74]
+	mi := &file_agent_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5323,7 +5849,7 @@ func (x *PutCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredentialRequest.ProtoReflect.Descriptor instead.
 func (*PutCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{74}
+	return file_agent_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *PutCredentialRequest) GetClaim() *Claim {
@@ -5365,7 +5891,7 @@ type PutCredentialResponse struct {
 
 func (x *PutCredentialResponse) Reset() {
 	*x = PutCredentialResponse{}
-	mi := &file_agent_proto_msgTypes[75]
+	mi := &file_agent_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5377,7 +5903,7 @@ func (x *PutCredentialResponse) String() string {
 func (*PutCredentialResponse) ProtoMessage() {}
 
 func (x *PutCredentialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[75]
+	mi := &file_agent_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5390,7 +5916,7 @@ func (x *PutCredentialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredentialResponse.ProtoReflect.Descriptor instead.
 func (*PutCredentialResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{75}
+	return file_agent_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *PutCredentialResponse) GetGeneration() uint64 {
@@ -5424,7 +5950,7 @@ type ObserveCredentialRequest struct {
 
 func (x *ObserveCredentialRequest) Reset() {
 	*x = ObserveCredentialRequest{}
-	mi := &file_agent_proto_msgTypes[76]
+	mi := &file_agent_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5436,7 +5962,7 @@ func (x *ObserveCredentialRequest) String() string {
 func (*ObserveCredentialRequest) ProtoMessage() {}
 
 func (x *ObserveCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[76]
+	mi := &file_agent_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5449,7 +5975,7 @@ func (x *ObserveCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveCredentialRequest.ProtoReflect.Descriptor instead.
 func (*ObserveCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{76}
+	return file_agent_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ObserveCredentialRequest) GetPath() string {
@@ -5483,7 +6009,7 @@ type CredentialState struct {
 
 func (x *CredentialState) Reset() {
 	*x = CredentialState{}
-	mi := &file_agent_proto_msgTypes[77]
+	mi := &file_agent_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5495,7 +6021,7 @@ func (x *CredentialState) String() string {
 func (*CredentialState) ProtoMessage() {}
 
 func (x *CredentialState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[77]
+	mi := &file_agent_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5508,7 +6034,7 @@ func (x *CredentialState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialState.ProtoReflect.Descriptor instead.
 func (*CredentialState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{77}
+	return file_agent_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *CredentialState) GetExists() bool {
@@ -5570,7 +6096,7 @@ type ExamineRequest struct {
 
 func (x *ExamineRequest) Reset() {
 	*x = ExamineRequest{}
-	mi := &file_agent_proto_msgTypes[78]
+	mi := &file_agent_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5582,7 +6108,7 @@ func (x *ExamineRequest) String() string {
 func (*ExamineRequest) ProtoMessage() {}
 
 func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[78]
+	mi := &file_agent_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5595,7 +6121,7 @@ func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamineRequest.ProtoReflect.Descriptor instead.
 func (*ExamineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{78}
+	return file_agent_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ExamineRequest) GetFolders() []string {
@@ -5615,7 +6141,7 @@ type ExamineResponse struct {
 
 func (x *ExamineResponse) Reset() {
 	*x = ExamineResponse{}
-	mi := &file_agent_proto_msgTypes[79]
+	mi := &file_agent_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5627,7 +6153,7 @@ func (x *ExamineResponse) String() string {
 func (*ExamineResponse) ProtoMessage() {}
 
 func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[79]
+	mi := &file_agent_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5640,7 +6166,7 @@ func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamineResponse.ProtoReflect.Descriptor instead.
 func (*ExamineResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{79}
+	return file_agent_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ExamineResponse) GetEvidence() []*Evidence {
@@ -5670,7 +6196,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_agent_proto_msgTypes[80]
+	mi := &file_agent_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5682,7 +6208,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[80]
+	mi := &file_agent_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5695,7 +6221,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{80}
+	return file_agent_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *Evidence) GetSource() string {
@@ -5743,7 +6269,7 @@ type FolderEvidence struct {
 
 func (x *FolderEvidence) Reset() {
 	*x = FolderEvidence{}
-	mi := &file_agent_proto_msgTypes[81]
+	mi := &file_agent_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5755,7 +6281,7 @@ func (x *FolderEvidence) String() string {
 func (*FolderEvidence) ProtoMessage() {}
 
 func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[81]
+	mi := &file_agent_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5768,7 +6294,7 @@ func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FolderEvidence.ProtoReflect.Descriptor instead.
 func (*FolderEvidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{81}
+	return file_agent_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *FolderEvidence) GetPath() string {
@@ -5838,7 +6364,7 @@ type SwitchUnitRequest struct {
 
 func (x *SwitchUnitRequest) Reset() {
 	*x = SwitchUnitRequest{}
-	mi := &file_agent_proto_msgTypes[82]
+	mi := &file_agent_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5850,7 +6376,7 @@ func (x *SwitchUnitRequest) String() string {
 func (*SwitchUnitRequest) ProtoMessage() {}
 
 func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[82]
+	mi := &file_agent_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5863,7 +6389,7 @@ func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchUnitRequest.ProtoReflect.Descriptor instead.
 func (*SwitchUnitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{82}
+	return file_agent_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *SwitchUnitRequest) GetUnit() string {
@@ -5897,7 +6423,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_agent_proto_msgTypes[83]
+	mi := &file_agent_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5909,7 +6435,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[83]
+	mi := &file_agent_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5922,7 +6448,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{83}
+	return file_agent_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *RemoveRequest) GetClaim() *Claim {
@@ -5950,7 +6476,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_agent_proto_msgTypes[84]
+	mi := &file_agent_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5962,7 +6488,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[84]
+	mi := &file_agent_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5975,7 +6501,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{84}
+	return file_agent_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *RemoveResponse) GetRemoved() bool {
@@ -6009,7 +6535,7 @@ type DialData struct {
 
 func (x *DialData) Reset() {
 	*x = DialData{}
-	mi := &file_agent_proto_msgTypes[85]
+	mi := &file_agent_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6021,7 +6547,7 @@ func (x *DialData) String() string {
 func (*DialData) ProtoMessage() {}
 
 func (x *DialData) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[85]
+	mi := &file_agent_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6034,7 +6560,7 @@ func (x *DialData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialData.ProtoReflect.Descriptor instead.
 func (*DialData) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{85}
+	return file_agent_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *DialData) GetAddress() string {
@@ -6072,7 +6598,7 @@ const file_agent_proto_rawDesc = "" +
 	"\tunix_time\x18\b \x01(\x03R\bunixTime\"\r\n" +
 	"\vPingRequest\"\x0e\n" +
 	"\fPingResponse\"\x0e\n" +
-	"\fFactsRequest\"\xd7\x02\n" +
+	"\fFactsRequest\"\x86\x03\n" +
 	"\rFactsResponse\x12\"\n" +
 	"\farchitecture\x18\x01 \x01(\tR\farchitecture\x12\x13\n" +
 	"\x05os_id\x18\x02 \x01(\tR\x04osId\x12\x1d\n" +
@@ -6085,7 +6611,15 @@ const file_agent_proto_rawDesc = "" +
 	"\fmemory_bytes\x18\b \x01(\x04R\vmemoryBytes\x12)\n" +
 	"\x04gpus\x18\t \x03(\v2\x15.llmhost.agent.v1.GPUR\x04gpus\x12%\n" +
 	"\x0edevice_classes\x18\n" +
-	" \x03(\tR\rdeviceClasses\"\xaa\x01\n" +
+	" \x03(\tR\rdeviceClasses\x12-\n" +
+	"\x05tools\x18\x14 \x01(\v2\x17.llmhost.agent.v1.ToolsR\x05tools\"\xb9\x01\n" +
+	"\x05Tools\x12\x16\n" +
+	"\x06docker\x18\x01 \x01(\tR\x06docker\x12\x18\n" +
+	"\acompose\x18\x02 \x01(\tR\acompose\x12\x16\n" +
+	"\x06podman\x18\x03 \x01(\tR\x06podman\x12%\n" +
+	"\x0envidia_toolkit\x18\x04 \x01(\tR\rnvidiaToolkit\x12\x16\n" +
+	"\x06python\x18\x05 \x01(\tR\x06python\x12'\n" +
+	"\x0fpackage_manager\x18\x06 \x01(\tR\x0epackageManager\"\xaa\x01\n" +
 	"\x03GPU\x12\x16\n" +
 	"\x06vendor\x18\x01 \x01(\tR\x06vendor\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -6483,7 +7017,33 @@ const file_agent_proto_rawDesc = "" +
 	"\bimage_id\x18\x02 \x01(\tR\aimageId\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x04R\x04size\x12\x12\n" +
 	"\x04tags\x18\x04 \x03(\tR\x04tags\x12-\n" +
-	"\x05owned\x18\x05 \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"\x9a\x01\n" +
+	"\x05owned\x18\x05 \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"E\n" +
+	"\x14PutEngineRootRequest\x12-\n" +
+	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\".\n" +
+	"\x18ObserveEngineRootRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\"p\n" +
+	"\x11PutPackageRequest\x12-\n" +
+	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
+	"\x04hold\x18\x03 \x01(\bR\x04hold\"+\n" +
+	"\x15ObservePackageRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xaa\x01\n" +
+	"\fPackageState\x12\x16\n" +
+	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
+	"\x04held\x18\x03 \x01(\bR\x04held\x12%\n" +
+	"\x0emodified_files\x18\x04 \x03(\tR\rmodifiedFiles\x12-\n" +
+	"\x05owned\x18\x05 \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"\x91\x01\n" +
+	"\x0ePutVenvRequest\x12-\n" +
+	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\"\n" +
+	"\frequirements\x18\x02 \x01(\tR\frequirements\x12\x18\n" +
+	"\aindexes\x18\x03 \x03(\tR\aindexes\x12\x12\n" +
+	"\x04root\x18\x04 \x01(\tR\x04root\"(\n" +
+	"\x12ObserveVenvRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\"d\n" +
+	"\fInstallEvent\x12\x1a\n" +
+	"\bprogress\x18\x01 \x01(\tR\bprogress\x128\n" +
+	"\x06result\x18\x02 \x01(\v2 .llmhost.agent.v1.ChangeResponseR\x06result\"\x9a\x01\n" +
 	"\x14PutCredentialRequest\x12-\n" +
 	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\fR\acontent\x12\x14\n" +
@@ -6575,7 +7135,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x06IN_USE\x10\x12\x12\r\n" +
 	"\tBAD_MODEL\x10\x13\x12\x10\n" +
 	"\fFETCH_FAILED\x10\x14\x12\v\n" +
-	"\aREFUSED\x10(2\xf3\x1b\n" +
+	"\aREFUSED\x10(2\x81 \n" +
 	"\x05Agent\x12H\n" +
 	"\x05Hello\x12\x1e.llmhost.agent.v1.HelloRequest\x1a\x1f.llmhost.agent.v1.HelloResponse\x12E\n" +
 	"\x04Ping\x12\x1d.llmhost.agent.v1.PingRequest\x1a\x1e.llmhost.agent.v1.PingResponse\x12H\n" +
@@ -6613,7 +7173,14 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"PutQuadlet\x12#.llmhost.agent.v1.PutQuadletRequest\x1a$.llmhost.agent.v1.PutQuadletResponse\x12Y\n" +
 	"\x0eObserveQuadlet\x12'.llmhost.agent.v1.ObserveQuadletRequest\x1a\x1e.llmhost.agent.v1.QuadletState\x12U\n" +
-	"\fAwaitQuadlet\x12%.llmhost.agent.v1.AwaitQuadletRequest\x1a\x1c.llmhost.agent.v1.ReadyEvent0\x01\x12`\n" +
+	"\fAwaitQuadlet\x12%.llmhost.agent.v1.AwaitQuadletRequest\x1a\x1c.llmhost.agent.v1.ReadyEvent0\x01\x12Y\n" +
+	"\rPutEngineRoot\x12&.llmhost.agent.v1.PutEngineRootRequest\x1a .llmhost.agent.v1.ChangeResponse\x12^\n" +
+	"\x11ObserveEngineRoot\x12*.llmhost.agent.v1.ObserveEngineRootRequest\x1a\x1d.llmhost.agent.v1.EngineState\x12S\n" +
+	"\n" +
+	"PutPackage\x12#.llmhost.agent.v1.PutPackageRequest\x1a\x1e.llmhost.agent.v1.InstallEvent0\x01\x12Y\n" +
+	"\x0eObservePackage\x12'.llmhost.agent.v1.ObservePackageRequest\x1a\x1e.llmhost.agent.v1.PackageState\x12M\n" +
+	"\aPutVenv\x12 .llmhost.agent.v1.PutVenvRequest\x1a\x1e.llmhost.agent.v1.InstallEvent0\x01\x12R\n" +
+	"\vObserveVenv\x12$.llmhost.agent.v1.ObserveVenvRequest\x1a\x1d.llmhost.agent.v1.EngineState\x12`\n" +
 	"\rPutCredential\x12&.llmhost.agent.v1.PutCredentialRequest\x1a'.llmhost.agent.v1.PutCredentialResponse\x12b\n" +
 	"\x11ObserveCredential\x12*.llmhost.agent.v1.ObserveCredentialRequest\x1a!.llmhost.agent.v1.CredentialState\x12N\n" +
 	"\aExamine\x12 .llmhost.agent.v1.ExamineRequest\x1a!.llmhost.agent.v1.ExamineResponse\x12Q\n" +
@@ -6640,7 +7207,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 91)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 100)
 var file_agent_proto_goTypes = []any{
 	(Reason)(0),                         // 0: llmhost.agent.v1.Reason
 	(*HelloRequest)(nil),                // 1: llmhost.agent.v1.HelloRequest
@@ -6649,242 +7216,269 @@ var file_agent_proto_goTypes = []any{
 	(*PingResponse)(nil),                // 4: llmhost.agent.v1.PingResponse
 	(*FactsRequest)(nil),                // 5: llmhost.agent.v1.FactsRequest
 	(*FactsResponse)(nil),               // 6: llmhost.agent.v1.FactsResponse
-	(*GPU)(nil),                         // 7: llmhost.agent.v1.GPU
-	(*AcquireLeaseRequest)(nil),         // 8: llmhost.agent.v1.AcquireLeaseRequest
-	(*AcquireLeaseResponse)(nil),        // 9: llmhost.agent.v1.AcquireLeaseResponse
-	(*Claim)(nil),                       // 10: llmhost.agent.v1.Claim
-	(*Owned)(nil),                       // 11: llmhost.agent.v1.Owned
-	(*ListOwnedRequest)(nil),            // 12: llmhost.agent.v1.ListOwnedRequest
-	(*ListOwnedResponse)(nil),           // 13: llmhost.agent.v1.ListOwnedResponse
-	(*ChangeResponse)(nil),              // 14: llmhost.agent.v1.ChangeResponse
-	(*Guard)(nil),                       // 15: llmhost.agent.v1.Guard
-	(*Guarded)(nil),                     // 16: llmhost.agent.v1.Guarded
-	(*ConfirmRequest)(nil),              // 17: llmhost.agent.v1.ConfirmRequest
-	(*UndoRequest)(nil),                 // 18: llmhost.agent.v1.UndoRequest
-	(*ObserveGuardRequest)(nil),         // 19: llmhost.agent.v1.ObserveGuardRequest
-	(*GuardState)(nil),                  // 20: llmhost.agent.v1.GuardState
-	(*ObserveConfigurationRequest)(nil), // 21: llmhost.agent.v1.ObserveConfigurationRequest
-	(*ConfigurationState)(nil),          // 22: llmhost.agent.v1.ConfigurationState
-	(*PutConfigurationRequest)(nil),     // 23: llmhost.agent.v1.PutConfigurationRequest
-	(*ObservePathRequest)(nil),          // 24: llmhost.agent.v1.ObservePathRequest
-	(*PathState)(nil),                   // 25: llmhost.agent.v1.PathState
-	(*PutFileRequest)(nil),              // 26: llmhost.agent.v1.PutFileRequest
-	(*PutDirectoryRequest)(nil),         // 27: llmhost.agent.v1.PutDirectoryRequest
-	(*ObserveUserRequest)(nil),          // 28: llmhost.agent.v1.ObserveUserRequest
-	(*UserState)(nil),                   // 29: llmhost.agent.v1.UserState
-	(*PutUserRequest)(nil),              // 30: llmhost.agent.v1.PutUserRequest
-	(*ObserveUnitRequest)(nil),          // 31: llmhost.agent.v1.ObserveUnitRequest
-	(*UnitState)(nil),                   // 32: llmhost.agent.v1.UnitState
-	(*PutUnitRequest)(nil),              // 33: llmhost.agent.v1.PutUnitRequest
-	(*PutUnitResponse)(nil),             // 34: llmhost.agent.v1.PutUnitResponse
-	(*SettleUnitRequest)(nil),           // 35: llmhost.agent.v1.SettleUnitRequest
-	(*SettleUnitResponse)(nil),          // 36: llmhost.agent.v1.SettleUnitResponse
-	(*Readiness)(nil),                   // 37: llmhost.agent.v1.Readiness
-	(*AwaitReadyRequest)(nil),           // 38: llmhost.agent.v1.AwaitReadyRequest
-	(*ReadyEvent)(nil),                  // 39: llmhost.agent.v1.ReadyEvent
-	(*ModelHeader)(nil),                 // 40: llmhost.agent.v1.ModelHeader
-	(*ModelFile)(nil),                   // 41: llmhost.agent.v1.ModelFile
-	(*ObserveModelRequest)(nil),         // 42: llmhost.agent.v1.ObserveModelRequest
-	(*ModelState)(nil),                  // 43: llmhost.agent.v1.ModelState
-	(*SetModelRequest)(nil),             // 44: llmhost.agent.v1.SetModelRequest
-	(*FetchModelRequest)(nil),           // 45: llmhost.agent.v1.FetchModelRequest
-	(*ModelOrigin)(nil),                 // 46: llmhost.agent.v1.ModelOrigin
-	(*VerifyModelRequest)(nil),          // 47: llmhost.agent.v1.VerifyModelRequest
-	(*ModelEvent)(nil),                  // 48: llmhost.agent.v1.ModelEvent
-	(*ReadModelRequest)(nil),            // 49: llmhost.agent.v1.ReadModelRequest
-	(*ReadModelResponse)(nil),           // 50: llmhost.agent.v1.ReadModelResponse
-	(*ListModelsRequest)(nil),           // 51: llmhost.agent.v1.ListModelsRequest
-	(*ListedModel)(nil),                 // 52: llmhost.agent.v1.ListedModel
-	(*ListModelsResponse)(nil),          // 53: llmhost.agent.v1.ListModelsResponse
-	(*CollectModelsRequest)(nil),        // 54: llmhost.agent.v1.CollectModelsRequest
-	(*CollectedModel)(nil),              // 55: llmhost.agent.v1.CollectedModel
-	(*CollectModelsResponse)(nil),       // 56: llmhost.agent.v1.CollectModelsResponse
-	(*PutProgramRequest)(nil),           // 57: llmhost.agent.v1.PutProgramRequest
-	(*ObserveProgramRequest)(nil),       // 58: llmhost.agent.v1.ObserveProgramRequest
-	(*ProgramState)(nil),                // 59: llmhost.agent.v1.ProgramState
-	(*PutEngineRequest)(nil),            // 60: llmhost.agent.v1.PutEngineRequest
-	(*EngineHeader)(nil),                // 61: llmhost.agent.v1.EngineHeader
-	(*ObserveEngineRequest)(nil),        // 62: llmhost.agent.v1.ObserveEngineRequest
-	(*EngineState)(nil),                 // 63: llmhost.agent.v1.EngineState
-	(*LoadImageRequest)(nil),            // 64: llmhost.agent.v1.LoadImageRequest
-	(*ImageHeader)(nil),                 // 65: llmhost.agent.v1.ImageHeader
-	(*PullImageRequest)(nil),            // 66: llmhost.agent.v1.PullImageRequest
-	(*PullImageEvent)(nil),              // 67: llmhost.agent.v1.PullImageEvent
-	(*PutQuadletRequest)(nil),           // 68: llmhost.agent.v1.PutQuadletRequest
-	(*PutQuadletResponse)(nil),          // 69: llmhost.agent.v1.PutQuadletResponse
-	(*ObserveQuadletRequest)(nil),       // 70: llmhost.agent.v1.ObserveQuadletRequest
-	(*QuadletState)(nil),                // 71: llmhost.agent.v1.QuadletState
-	(*AwaitQuadletRequest)(nil),         // 72: llmhost.agent.v1.AwaitQuadletRequest
-	(*ObserveImageRequest)(nil),         // 73: llmhost.agent.v1.ObserveImageRequest
-	(*ImageState)(nil),                  // 74: llmhost.agent.v1.ImageState
-	(*PutCredentialRequest)(nil),        // 75: llmhost.agent.v1.PutCredentialRequest
-	(*PutCredentialResponse)(nil),       // 76: llmhost.agent.v1.PutCredentialResponse
-	(*ObserveCredentialRequest)(nil),    // 77: llmhost.agent.v1.ObserveCredentialRequest
-	(*CredentialState)(nil),             // 78: llmhost.agent.v1.CredentialState
-	(*ExamineRequest)(nil),              // 79: llmhost.agent.v1.ExamineRequest
-	(*ExamineResponse)(nil),             // 80: llmhost.agent.v1.ExamineResponse
-	(*Evidence)(nil),                    // 81: llmhost.agent.v1.Evidence
-	(*FolderEvidence)(nil),              // 82: llmhost.agent.v1.FolderEvidence
-	(*SwitchUnitRequest)(nil),           // 83: llmhost.agent.v1.SwitchUnitRequest
-	(*RemoveRequest)(nil),               // 84: llmhost.agent.v1.RemoveRequest
-	(*RemoveResponse)(nil),              // 85: llmhost.agent.v1.RemoveResponse
-	(*DialData)(nil),                    // 86: llmhost.agent.v1.DialData
-	nil,                                 // 87: llmhost.agent.v1.ConfigurationState.EffectiveEntry
-	nil,                                 // 88: llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
-	nil,                                 // 89: llmhost.agent.v1.UnitState.DropInsEntry
-	nil,                                 // 90: llmhost.agent.v1.PutUnitRequest.DropInsEntry
-	nil,                                 // 91: llmhost.agent.v1.QuadletState.ContainerEntry
+	(*Tools)(nil),                       // 7: llmhost.agent.v1.Tools
+	(*GPU)(nil),                         // 8: llmhost.agent.v1.GPU
+	(*AcquireLeaseRequest)(nil),         // 9: llmhost.agent.v1.AcquireLeaseRequest
+	(*AcquireLeaseResponse)(nil),        // 10: llmhost.agent.v1.AcquireLeaseResponse
+	(*Claim)(nil),                       // 11: llmhost.agent.v1.Claim
+	(*Owned)(nil),                       // 12: llmhost.agent.v1.Owned
+	(*ListOwnedRequest)(nil),            // 13: llmhost.agent.v1.ListOwnedRequest
+	(*ListOwnedResponse)(nil),           // 14: llmhost.agent.v1.ListOwnedResponse
+	(*ChangeResponse)(nil),              // 15: llmhost.agent.v1.ChangeResponse
+	(*Guard)(nil),                       // 16: llmhost.agent.v1.Guard
+	(*Guarded)(nil),                     // 17: llmhost.agent.v1.Guarded
+	(*ConfirmRequest)(nil),              // 18: llmhost.agent.v1.ConfirmRequest
+	(*UndoRequest)(nil),                 // 19: llmhost.agent.v1.UndoRequest
+	(*ObserveGuardRequest)(nil),         // 20: llmhost.agent.v1.ObserveGuardRequest
+	(*GuardState)(nil),                  // 21: llmhost.agent.v1.GuardState
+	(*ObserveConfigurationRequest)(nil), // 22: llmhost.agent.v1.ObserveConfigurationRequest
+	(*ConfigurationState)(nil),          // 23: llmhost.agent.v1.ConfigurationState
+	(*PutConfigurationRequest)(nil),     // 24: llmhost.agent.v1.PutConfigurationRequest
+	(*ObservePathRequest)(nil),          // 25: llmhost.agent.v1.ObservePathRequest
+	(*PathState)(nil),                   // 26: llmhost.agent.v1.PathState
+	(*PutFileRequest)(nil),              // 27: llmhost.agent.v1.PutFileRequest
+	(*PutDirectoryRequest)(nil),         // 28: llmhost.agent.v1.PutDirectoryRequest
+	(*ObserveUserRequest)(nil),          // 29: llmhost.agent.v1.ObserveUserRequest
+	(*UserState)(nil),                   // 30: llmhost.agent.v1.UserState
+	(*PutUserRequest)(nil),              // 31: llmhost.agent.v1.PutUserRequest
+	(*ObserveUnitRequest)(nil),          // 32: llmhost.agent.v1.ObserveUnitRequest
+	(*UnitState)(nil),                   // 33: llmhost.agent.v1.UnitState
+	(*PutUnitRequest)(nil),              // 34: llmhost.agent.v1.PutUnitRequest
+	(*PutUnitResponse)(nil),             // 35: llmhost.agent.v1.PutUnitResponse
+	(*SettleUnitRequest)(nil),           // 36: llmhost.agent.v1.SettleUnitRequest
+	(*SettleUnitResponse)(nil),          // 37: llmhost.agent.v1.SettleUnitResponse
+	(*Readiness)(nil),                   // 38: llmhost.agent.v1.Readiness
+	(*AwaitReadyRequest)(nil),           // 39: llmhost.agent.v1.AwaitReadyRequest
+	(*ReadyEvent)(nil),                  // 40: llmhost.agent.v1.ReadyEvent
+	(*ModelHeader)(nil),                 // 41: llmhost.agent.v1.ModelHeader
+	(*ModelFile)(nil),                   // 42: llmhost.agent.v1.ModelFile
+	(*ObserveModelRequest)(nil),         // 43: llmhost.agent.v1.ObserveModelRequest
+	(*ModelState)(nil),                  // 44: llmhost.agent.v1.ModelState
+	(*SetModelRequest)(nil),             // 45: llmhost.agent.v1.SetModelRequest
+	(*FetchModelRequest)(nil),           // 46: llmhost.agent.v1.FetchModelRequest
+	(*ModelOrigin)(nil),                 // 47: llmhost.agent.v1.ModelOrigin
+	(*VerifyModelRequest)(nil),          // 48: llmhost.agent.v1.VerifyModelRequest
+	(*ModelEvent)(nil),                  // 49: llmhost.agent.v1.ModelEvent
+	(*ReadModelRequest)(nil),            // 50: llmhost.agent.v1.ReadModelRequest
+	(*ReadModelResponse)(nil),           // 51: llmhost.agent.v1.ReadModelResponse
+	(*ListModelsRequest)(nil),           // 52: llmhost.agent.v1.ListModelsRequest
+	(*ListedModel)(nil),                 // 53: llmhost.agent.v1.ListedModel
+	(*ListModelsResponse)(nil),          // 54: llmhost.agent.v1.ListModelsResponse
+	(*CollectModelsRequest)(nil),        // 55: llmhost.agent.v1.CollectModelsRequest
+	(*CollectedModel)(nil),              // 56: llmhost.agent.v1.CollectedModel
+	(*CollectModelsResponse)(nil),       // 57: llmhost.agent.v1.CollectModelsResponse
+	(*PutProgramRequest)(nil),           // 58: llmhost.agent.v1.PutProgramRequest
+	(*ObserveProgramRequest)(nil),       // 59: llmhost.agent.v1.ObserveProgramRequest
+	(*ProgramState)(nil),                // 60: llmhost.agent.v1.ProgramState
+	(*PutEngineRequest)(nil),            // 61: llmhost.agent.v1.PutEngineRequest
+	(*EngineHeader)(nil),                // 62: llmhost.agent.v1.EngineHeader
+	(*ObserveEngineRequest)(nil),        // 63: llmhost.agent.v1.ObserveEngineRequest
+	(*EngineState)(nil),                 // 64: llmhost.agent.v1.EngineState
+	(*LoadImageRequest)(nil),            // 65: llmhost.agent.v1.LoadImageRequest
+	(*ImageHeader)(nil),                 // 66: llmhost.agent.v1.ImageHeader
+	(*PullImageRequest)(nil),            // 67: llmhost.agent.v1.PullImageRequest
+	(*PullImageEvent)(nil),              // 68: llmhost.agent.v1.PullImageEvent
+	(*PutQuadletRequest)(nil),           // 69: llmhost.agent.v1.PutQuadletRequest
+	(*PutQuadletResponse)(nil),          // 70: llmhost.agent.v1.PutQuadletResponse
+	(*ObserveQuadletRequest)(nil),       // 71: llmhost.agent.v1.ObserveQuadletRequest
+	(*QuadletState)(nil),                // 72: llmhost.agent.v1.QuadletState
+	(*AwaitQuadletRequest)(nil),         // 73: llmhost.agent.v1.AwaitQuadletRequest
+	(*ObserveImageRequest)(nil),         // 74: llmhost.agent.v1.ObserveImageRequest
+	(*ImageState)(nil),                  // 75: llmhost.agent.v1.ImageState
+	(*PutEngineRootRequest)(nil),        // 76: llmhost.agent.v1.PutEngineRootRequest
+	(*ObserveEngineRootRequest)(nil),    // 77: llmhost.agent.v1.ObserveEngineRootRequest
+	(*PutPackageRequest)(nil),           // 78: llmhost.agent.v1.PutPackageRequest
+	(*ObservePackageRequest)(nil),       // 79: llmhost.agent.v1.ObservePackageRequest
+	(*PackageState)(nil),                // 80: llmhost.agent.v1.PackageState
+	(*PutVenvRequest)(nil),              // 81: llmhost.agent.v1.PutVenvRequest
+	(*ObserveVenvRequest)(nil),          // 82: llmhost.agent.v1.ObserveVenvRequest
+	(*InstallEvent)(nil),                // 83: llmhost.agent.v1.InstallEvent
+	(*PutCredentialRequest)(nil),        // 84: llmhost.agent.v1.PutCredentialRequest
+	(*PutCredentialResponse)(nil),       // 85: llmhost.agent.v1.PutCredentialResponse
+	(*ObserveCredentialRequest)(nil),    // 86: llmhost.agent.v1.ObserveCredentialRequest
+	(*CredentialState)(nil),             // 87: llmhost.agent.v1.CredentialState
+	(*ExamineRequest)(nil),              // 88: llmhost.agent.v1.ExamineRequest
+	(*ExamineResponse)(nil),             // 89: llmhost.agent.v1.ExamineResponse
+	(*Evidence)(nil),                    // 90: llmhost.agent.v1.Evidence
+	(*FolderEvidence)(nil),              // 91: llmhost.agent.v1.FolderEvidence
+	(*SwitchUnitRequest)(nil),           // 92: llmhost.agent.v1.SwitchUnitRequest
+	(*RemoveRequest)(nil),               // 93: llmhost.agent.v1.RemoveRequest
+	(*RemoveResponse)(nil),              // 94: llmhost.agent.v1.RemoveResponse
+	(*DialData)(nil),                    // 95: llmhost.agent.v1.DialData
+	nil,                                 // 96: llmhost.agent.v1.ConfigurationState.EffectiveEntry
+	nil,                                 // 97: llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
+	nil,                                 // 98: llmhost.agent.v1.UnitState.DropInsEntry
+	nil,                                 // 99: llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	nil,                                 // 100: llmhost.agent.v1.QuadletState.ContainerEntry
 }
 var file_agent_proto_depIdxs = []int32{
-	7,   // 0: llmhost.agent.v1.FactsResponse.gpus:type_name -> llmhost.agent.v1.GPU
-	11,  // 1: llmhost.agent.v1.ListOwnedResponse.owned:type_name -> llmhost.agent.v1.Owned
-	16,  // 2: llmhost.agent.v1.ChangeResponse.guarded:type_name -> llmhost.agent.v1.Guarded
-	87,  // 3: llmhost.agent.v1.ConfigurationState.effective:type_name -> llmhost.agent.v1.ConfigurationState.EffectiveEntry
-	11,  // 4: llmhost.agent.v1.ConfigurationState.owned:type_name -> llmhost.agent.v1.Owned
-	10,  // 5: llmhost.agent.v1.PutConfigurationRequest.claim:type_name -> llmhost.agent.v1.Claim
-	15,  // 6: llmhost.agent.v1.PutConfigurationRequest.guard:type_name -> llmhost.agent.v1.Guard
-	88,  // 7: llmhost.agent.v1.PutConfigurationRequest.effective:type_name -> llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
-	11,  // 8: llmhost.agent.v1.PathState.owned:type_name -> llmhost.agent.v1.Owned
-	10,  // 9: llmhost.agent.v1.PutFileRequest.claim:type_name -> llmhost.agent.v1.Claim
-	15,  // 10: llmhost.agent.v1.PutFileRequest.guard:type_name -> llmhost.agent.v1.Guard
-	10,  // 11: llmhost.agent.v1.PutDirectoryRequest.claim:type_name -> llmhost.agent.v1.Claim
-	11,  // 12: llmhost.agent.v1.UserState.owned:type_name -> llmhost.agent.v1.Owned
-	10,  // 13: llmhost.agent.v1.PutUserRequest.claim:type_name -> llmhost.agent.v1.Claim
-	37,  // 14: llmhost.agent.v1.ObserveUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	89,  // 15: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
-	11,  // 16: llmhost.agent.v1.UnitState.owned:type_name -> llmhost.agent.v1.Owned
-	10,  // 17: llmhost.agent.v1.PutUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
-	90,  // 18: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
-	32,  // 19: llmhost.agent.v1.PutUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
-	10,  // 20: llmhost.agent.v1.SettleUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
-	32,  // 21: llmhost.agent.v1.SettleUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
-	37,  // 22: llmhost.agent.v1.AwaitReadyRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	10,  // 23: llmhost.agent.v1.ModelHeader.claim:type_name -> llmhost.agent.v1.Claim
-	41,  // 24: llmhost.agent.v1.ModelHeader.files:type_name -> llmhost.agent.v1.ModelFile
-	11,  // 25: llmhost.agent.v1.ModelState.owned:type_name -> llmhost.agent.v1.Owned
-	41,  // 26: llmhost.agent.v1.ModelState.files:type_name -> llmhost.agent.v1.ModelFile
-	40,  // 27: llmhost.agent.v1.SetModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
-	40,  // 28: llmhost.agent.v1.FetchModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
-	46,  // 29: llmhost.agent.v1.FetchModelRequest.from:type_name -> llmhost.agent.v1.ModelOrigin
-	14,  // 30: llmhost.agent.v1.ModelEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
-	43,  // 31: llmhost.agent.v1.ModelEvent.state:type_name -> llmhost.agent.v1.ModelState
-	43,  // 32: llmhost.agent.v1.ListedModel.state:type_name -> llmhost.agent.v1.ModelState
-	52,  // 33: llmhost.agent.v1.ListModelsResponse.models:type_name -> llmhost.agent.v1.ListedModel
-	55,  // 34: llmhost.agent.v1.CollectModelsResponse.models:type_name -> llmhost.agent.v1.CollectedModel
-	10,  // 35: llmhost.agent.v1.PutProgramRequest.claim:type_name -> llmhost.agent.v1.Claim
-	11,  // 36: llmhost.agent.v1.ProgramState.owned:type_name -> llmhost.agent.v1.Owned
-	61,  // 37: llmhost.agent.v1.PutEngineRequest.header:type_name -> llmhost.agent.v1.EngineHeader
-	10,  // 38: llmhost.agent.v1.EngineHeader.claim:type_name -> llmhost.agent.v1.Claim
-	11,  // 39: llmhost.agent.v1.EngineState.owned:type_name -> llmhost.agent.v1.Owned
-	65,  // 40: llmhost.agent.v1.LoadImageRequest.header:type_name -> llmhost.agent.v1.ImageHeader
-	10,  // 41: llmhost.agent.v1.ImageHeader.claim:type_name -> llmhost.agent.v1.Claim
-	10,  // 42: llmhost.agent.v1.PullImageRequest.claim:type_name -> llmhost.agent.v1.Claim
-	14,  // 43: llmhost.agent.v1.PullImageEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
-	10,  // 44: llmhost.agent.v1.PutQuadletRequest.claim:type_name -> llmhost.agent.v1.Claim
-	71,  // 45: llmhost.agent.v1.PutQuadletResponse.state:type_name -> llmhost.agent.v1.QuadletState
-	37,  // 46: llmhost.agent.v1.ObserveQuadletRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	91,  // 47: llmhost.agent.v1.QuadletState.container:type_name -> llmhost.agent.v1.QuadletState.ContainerEntry
-	11,  // 48: llmhost.agent.v1.QuadletState.owned:type_name -> llmhost.agent.v1.Owned
-	37,  // 49: llmhost.agent.v1.AwaitQuadletRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	11,  // 50: llmhost.agent.v1.ImageState.owned:type_name -> llmhost.agent.v1.Owned
-	10,  // 51: llmhost.agent.v1.PutCredentialRequest.claim:type_name -> llmhost.agent.v1.Claim
-	78,  // 52: llmhost.agent.v1.PutCredentialResponse.state:type_name -> llmhost.agent.v1.CredentialState
-	11,  // 53: llmhost.agent.v1.CredentialState.owned:type_name -> llmhost.agent.v1.Owned
-	81,  // 54: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
-	82,  // 55: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
-	37,  // 56: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	10,  // 57: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
-	15,  // 58: llmhost.agent.v1.RemoveRequest.guard:type_name -> llmhost.agent.v1.Guard
-	16,  // 59: llmhost.agent.v1.RemoveResponse.guarded:type_name -> llmhost.agent.v1.Guarded
-	1,   // 60: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
-	3,   // 61: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
-	5,   // 62: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
-	8,   // 63: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
-	12,  // 64: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
-	24,  // 65: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
-	26,  // 66: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
-	27,  // 67: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
-	28,  // 68: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
-	30,  // 69: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
-	31,  // 70: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
-	33,  // 71: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
-	35,  // 72: llmhost.agent.v1.Agent.SettleUnit:input_type -> llmhost.agent.v1.SettleUnitRequest
-	38,  // 73: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
-	42,  // 74: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
-	44,  // 75: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
-	45,  // 76: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
-	47,  // 77: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
-	49,  // 78: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
-	51,  // 79: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
-	54,  // 80: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
-	57,  // 81: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
-	58,  // 82: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
-	60,  // 83: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
-	62,  // 84: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
-	64,  // 85: llmhost.agent.v1.Agent.LoadImage:input_type -> llmhost.agent.v1.LoadImageRequest
-	66,  // 86: llmhost.agent.v1.Agent.PullImage:input_type -> llmhost.agent.v1.PullImageRequest
-	73,  // 87: llmhost.agent.v1.Agent.ObserveImage:input_type -> llmhost.agent.v1.ObserveImageRequest
-	68,  // 88: llmhost.agent.v1.Agent.PutQuadlet:input_type -> llmhost.agent.v1.PutQuadletRequest
-	70,  // 89: llmhost.agent.v1.Agent.ObserveQuadlet:input_type -> llmhost.agent.v1.ObserveQuadletRequest
-	72,  // 90: llmhost.agent.v1.Agent.AwaitQuadlet:input_type -> llmhost.agent.v1.AwaitQuadletRequest
-	75,  // 91: llmhost.agent.v1.Agent.PutCredential:input_type -> llmhost.agent.v1.PutCredentialRequest
-	77,  // 92: llmhost.agent.v1.Agent.ObserveCredential:input_type -> llmhost.agent.v1.ObserveCredentialRequest
-	79,  // 93: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
-	83,  // 94: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
-	21,  // 95: llmhost.agent.v1.Agent.ObserveConfiguration:input_type -> llmhost.agent.v1.ObserveConfigurationRequest
-	23,  // 96: llmhost.agent.v1.Agent.PutConfiguration:input_type -> llmhost.agent.v1.PutConfigurationRequest
-	17,  // 97: llmhost.agent.v1.Agent.Confirm:input_type -> llmhost.agent.v1.ConfirmRequest
-	18,  // 98: llmhost.agent.v1.Agent.Undo:input_type -> llmhost.agent.v1.UndoRequest
-	19,  // 99: llmhost.agent.v1.Agent.ObserveGuard:input_type -> llmhost.agent.v1.ObserveGuardRequest
-	84,  // 100: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
-	86,  // 101: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
-	2,   // 102: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
-	4,   // 103: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
-	6,   // 104: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
-	9,   // 105: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
-	13,  // 106: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
-	25,  // 107: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
-	14,  // 108: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
-	14,  // 109: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
-	29,  // 110: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
-	14,  // 111: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
-	32,  // 112: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
-	34,  // 113: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
-	36,  // 114: llmhost.agent.v1.Agent.SettleUnit:output_type -> llmhost.agent.v1.SettleUnitResponse
-	39,  // 115: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
-	43,  // 116: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
-	48,  // 117: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
-	48,  // 118: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
-	48,  // 119: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
-	50,  // 120: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
-	53,  // 121: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
-	56,  // 122: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
-	14,  // 123: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
-	59,  // 124: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
-	14,  // 125: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
-	63,  // 126: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
-	14,  // 127: llmhost.agent.v1.Agent.LoadImage:output_type -> llmhost.agent.v1.ChangeResponse
-	67,  // 128: llmhost.agent.v1.Agent.PullImage:output_type -> llmhost.agent.v1.PullImageEvent
-	74,  // 129: llmhost.agent.v1.Agent.ObserveImage:output_type -> llmhost.agent.v1.ImageState
-	69,  // 130: llmhost.agent.v1.Agent.PutQuadlet:output_type -> llmhost.agent.v1.PutQuadletResponse
-	71,  // 131: llmhost.agent.v1.Agent.ObserveQuadlet:output_type -> llmhost.agent.v1.QuadletState
-	39,  // 132: llmhost.agent.v1.Agent.AwaitQuadlet:output_type -> llmhost.agent.v1.ReadyEvent
-	76,  // 133: llmhost.agent.v1.Agent.PutCredential:output_type -> llmhost.agent.v1.PutCredentialResponse
-	78,  // 134: llmhost.agent.v1.Agent.ObserveCredential:output_type -> llmhost.agent.v1.CredentialState
-	80,  // 135: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
-	39,  // 136: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
-	22,  // 137: llmhost.agent.v1.Agent.ObserveConfiguration:output_type -> llmhost.agent.v1.ConfigurationState
-	14,  // 138: llmhost.agent.v1.Agent.PutConfiguration:output_type -> llmhost.agent.v1.ChangeResponse
-	20,  // 139: llmhost.agent.v1.Agent.Confirm:output_type -> llmhost.agent.v1.GuardState
-	20,  // 140: llmhost.agent.v1.Agent.Undo:output_type -> llmhost.agent.v1.GuardState
-	20,  // 141: llmhost.agent.v1.Agent.ObserveGuard:output_type -> llmhost.agent.v1.GuardState
-	85,  // 142: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
-	86,  // 143: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
-	102, // [102:144] is the sub-list for method output_type
-	60,  // [60:102] is the sub-list for method input_type
-	60,  // [60:60] is the sub-list for extension type_name
-	60,  // [60:60] is the sub-list for extension extendee
-	0,   // [0:60] is the sub-list for field type_name
+	8,   // 0: llmhost.agent.v1.FactsResponse.gpus:type_name -> llmhost.agent.v1.GPU
+	7,   // 1: llmhost.agent.v1.FactsResponse.tools:type_name -> llmhost.agent.v1.Tools
+	12,  // 2: llmhost.agent.v1.ListOwnedResponse.owned:type_name -> llmhost.agent.v1.Owned
+	17,  // 3: llmhost.agent.v1.ChangeResponse.guarded:type_name -> llmhost.agent.v1.Guarded
+	96,  // 4: llmhost.agent.v1.ConfigurationState.effective:type_name -> llmhost.agent.v1.ConfigurationState.EffectiveEntry
+	12,  // 5: llmhost.agent.v1.ConfigurationState.owned:type_name -> llmhost.agent.v1.Owned
+	11,  // 6: llmhost.agent.v1.PutConfigurationRequest.claim:type_name -> llmhost.agent.v1.Claim
+	16,  // 7: llmhost.agent.v1.PutConfigurationRequest.guard:type_name -> llmhost.agent.v1.Guard
+	97,  // 8: llmhost.agent.v1.PutConfigurationRequest.effective:type_name -> llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
+	12,  // 9: llmhost.agent.v1.PathState.owned:type_name -> llmhost.agent.v1.Owned
+	11,  // 10: llmhost.agent.v1.PutFileRequest.claim:type_name -> llmhost.agent.v1.Claim
+	16,  // 11: llmhost.agent.v1.PutFileRequest.guard:type_name -> llmhost.agent.v1.Guard
+	11,  // 12: llmhost.agent.v1.PutDirectoryRequest.claim:type_name -> llmhost.agent.v1.Claim
+	12,  // 13: llmhost.agent.v1.UserState.owned:type_name -> llmhost.agent.v1.Owned
+	11,  // 14: llmhost.agent.v1.PutUserRequest.claim:type_name -> llmhost.agent.v1.Claim
+	38,  // 15: llmhost.agent.v1.ObserveUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	98,  // 16: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
+	12,  // 17: llmhost.agent.v1.UnitState.owned:type_name -> llmhost.agent.v1.Owned
+	11,  // 18: llmhost.agent.v1.PutUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
+	99,  // 19: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	33,  // 20: llmhost.agent.v1.PutUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
+	11,  // 21: llmhost.agent.v1.SettleUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
+	33,  // 22: llmhost.agent.v1.SettleUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
+	38,  // 23: llmhost.agent.v1.AwaitReadyRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	11,  // 24: llmhost.agent.v1.ModelHeader.claim:type_name -> llmhost.agent.v1.Claim
+	42,  // 25: llmhost.agent.v1.ModelHeader.files:type_name -> llmhost.agent.v1.ModelFile
+	12,  // 26: llmhost.agent.v1.ModelState.owned:type_name -> llmhost.agent.v1.Owned
+	42,  // 27: llmhost.agent.v1.ModelState.files:type_name -> llmhost.agent.v1.ModelFile
+	41,  // 28: llmhost.agent.v1.SetModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
+	41,  // 29: llmhost.agent.v1.FetchModelRequest.header:type_name -> llmhost.agent.v1.ModelHeader
+	47,  // 30: llmhost.agent.v1.FetchModelRequest.from:type_name -> llmhost.agent.v1.ModelOrigin
+	15,  // 31: llmhost.agent.v1.ModelEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
+	44,  // 32: llmhost.agent.v1.ModelEvent.state:type_name -> llmhost.agent.v1.ModelState
+	44,  // 33: llmhost.agent.v1.ListedModel.state:type_name -> llmhost.agent.v1.ModelState
+	53,  // 34: llmhost.agent.v1.ListModelsResponse.models:type_name -> llmhost.agent.v1.ListedModel
+	56,  // 35: llmhost.agent.v1.CollectModelsResponse.models:type_name -> llmhost.agent.v1.CollectedModel
+	11,  // 36: llmhost.agent.v1.PutProgramRequest.claim:type_name -> llmhost.agent.v1.Claim
+	12,  // 37: llmhost.agent.v1.ProgramState.owned:type_name -> llmhost.agent.v1.Owned
+	62,  // 38: llmhost.agent.v1.PutEngineRequest.header:type_name -> llmhost.agent.v1.EngineHeader
+	11,  // 39: llmhost.agent.v1.EngineHeader.claim:type_name -> llmhost.agent.v1.Claim
+	12,  // 40: llmhost.agent.v1.EngineState.owned:type_name -> llmhost.agent.v1.Owned
+	66,  // 41: llmhost.agent.v1.LoadImageRequest.header:type_name -> llmhost.agent.v1.ImageHeader
+	11,  // 42: llmhost.agent.v1.ImageHeader.claim:type_name -> llmhost.agent.v1.Claim
+	11,  // 43: llmhost.agent.v1.PullImageRequest.claim:type_name -> llmhost.agent.v1.Claim
+	15,  // 44: llmhost.agent.v1.PullImageEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
+	11,  // 45: llmhost.agent.v1.PutQuadletRequest.claim:type_name -> llmhost.agent.v1.Claim
+	72,  // 46: llmhost.agent.v1.PutQuadletResponse.state:type_name -> llmhost.agent.v1.QuadletState
+	38,  // 47: llmhost.agent.v1.ObserveQuadletRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	100, // 48: llmhost.agent.v1.QuadletState.container:type_name -> llmhost.agent.v1.QuadletState.ContainerEntry
+	12,  // 49: llmhost.agent.v1.QuadletState.owned:type_name -> llmhost.agent.v1.Owned
+	38,  // 50: llmhost.agent.v1.AwaitQuadletRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	12,  // 51: llmhost.agent.v1.ImageState.owned:type_name -> llmhost.agent.v1.Owned
+	11,  // 52: llmhost.agent.v1.PutEngineRootRequest.claim:type_name -> llmhost.agent.v1.Claim
+	11,  // 53: llmhost.agent.v1.PutPackageRequest.claim:type_name -> llmhost.agent.v1.Claim
+	12,  // 54: llmhost.agent.v1.PackageState.owned:type_name -> llmhost.agent.v1.Owned
+	11,  // 55: llmhost.agent.v1.PutVenvRequest.claim:type_name -> llmhost.agent.v1.Claim
+	15,  // 56: llmhost.agent.v1.InstallEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
+	11,  // 57: llmhost.agent.v1.PutCredentialRequest.claim:type_name -> llmhost.agent.v1.Claim
+	87,  // 58: llmhost.agent.v1.PutCredentialResponse.state:type_name -> llmhost.agent.v1.CredentialState
+	12,  // 59: llmhost.agent.v1.CredentialState.owned:type_name -> llmhost.agent.v1.Owned
+	90,  // 60: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
+	91,  // 61: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
+	38,  // 62: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	11,  // 63: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
+	16,  // 64: llmhost.agent.v1.RemoveRequest.guard:type_name -> llmhost.agent.v1.Guard
+	17,  // 65: llmhost.agent.v1.RemoveResponse.guarded:type_name -> llmhost.agent.v1.Guarded
+	1,   // 66: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
+	3,   // 67: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
+	5,   // 68: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
+	9,   // 69: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
+	13,  // 70: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
+	25,  // 71: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
+	27,  // 72: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
+	28,  // 73: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
+	29,  // 74: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
+	31,  // 75: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
+	32,  // 76: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
+	34,  // 77: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
+	36,  // 78: llmhost.agent.v1.Agent.SettleUnit:input_type -> llmhost.agent.v1.SettleUnitRequest
+	39,  // 79: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
+	43,  // 80: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
+	45,  // 81: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
+	46,  // 82: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
+	48,  // 83: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
+	50,  // 84: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
+	52,  // 85: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
+	55,  // 86: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
+	58,  // 87: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
+	59,  // 88: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
+	61,  // 89: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
+	63,  // 90: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
+	65,  // 91: llmhost.agent.v1.Agent.LoadImage:input_type -> llmhost.agent.v1.LoadImageRequest
+	67,  // 92: llmhost.agent.v1.Agent.PullImage:input_type -> llmhost.agent.v1.PullImageRequest
+	74,  // 93: llmhost.agent.v1.Agent.ObserveImage:input_type -> llmhost.agent.v1.ObserveImageRequest
+	69,  // 94: llmhost.agent.v1.Agent.PutQuadlet:input_type -> llmhost.agent.v1.PutQuadletRequest
+	71,  // 95: llmhost.agent.v1.Agent.ObserveQuadlet:input_type -> llmhost.agent.v1.ObserveQuadletRequest
+	73,  // 96: llmhost.agent.v1.Agent.AwaitQuadlet:input_type -> llmhost.agent.v1.AwaitQuadletRequest
+	76,  // 97: llmhost.agent.v1.Agent.PutEngineRoot:input_type -> llmhost.agent.v1.PutEngineRootRequest
+	77,  // 98: llmhost.agent.v1.Agent.ObserveEngineRoot:input_type -> llmhost.agent.v1.ObserveEngineRootRequest
+	78,  // 99: llmhost.agent.v1.Agent.PutPackage:input_type -> llmhost.agent.v1.PutPackageRequest
+	79,  // 100: llmhost.agent.v1.Agent.ObservePackage:input_type -> llmhost.agent.v1.ObservePackageRequest
+	81,  // 101: llmhost.agent.v1.Agent.PutVenv:input_type -> llmhost.agent.v1.PutVenvRequest
+	82,  // 102: llmhost.agent.v1.Agent.ObserveVenv:input_type -> llmhost.agent.v1.ObserveVenvRequest
+	84,  // 103: llmhost.agent.v1.Agent.PutCredential:input_type -> llmhost.agent.v1.PutCredentialRequest
+	86,  // 104: llmhost.agent.v1.Agent.ObserveCredential:input_type -> llmhost.agent.v1.ObserveCredentialRequest
+	88,  // 105: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
+	92,  // 106: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
+	22,  // 107: llmhost.agent.v1.Agent.ObserveConfiguration:input_type -> llmhost.agent.v1.ObserveConfigurationRequest
+	24,  // 108: llmhost.agent.v1.Agent.PutConfiguration:input_type -> llmhost.agent.v1.PutConfigurationRequest
+	18,  // 109: llmhost.agent.v1.Agent.Confirm:input_type -> llmhost.agent.v1.ConfirmRequest
+	19,  // 110: llmhost.agent.v1.Agent.Undo:input_type -> llmhost.agent.v1.UndoRequest
+	20,  // 111: llmhost.agent.v1.Agent.ObserveGuard:input_type -> llmhost.agent.v1.ObserveGuardRequest
+	93,  // 112: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
+	95,  // 113: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
+	2,   // 114: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
+	4,   // 115: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
+	6,   // 116: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
+	10,  // 117: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
+	14,  // 118: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
+	26,  // 119: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
+	15,  // 120: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
+	15,  // 121: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
+	30,  // 122: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
+	15,  // 123: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
+	33,  // 124: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
+	35,  // 125: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
+	37,  // 126: llmhost.agent.v1.Agent.SettleUnit:output_type -> llmhost.agent.v1.SettleUnitResponse
+	40,  // 127: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
+	44,  // 128: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
+	49,  // 129: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
+	49,  // 130: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
+	49,  // 131: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
+	51,  // 132: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
+	54,  // 133: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
+	57,  // 134: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
+	15,  // 135: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
+	60,  // 136: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
+	15,  // 137: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
+	64,  // 138: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
+	15,  // 139: llmhost.agent.v1.Agent.LoadImage:output_type -> llmhost.agent.v1.ChangeResponse
+	68,  // 140: llmhost.agent.v1.Agent.PullImage:output_type -> llmhost.agent.v1.PullImageEvent
+	75,  // 141: llmhost.agent.v1.Agent.ObserveImage:output_type -> llmhost.agent.v1.ImageState
+	70,  // 142: llmhost.agent.v1.Agent.PutQuadlet:output_type -> llmhost.agent.v1.PutQuadletResponse
+	72,  // 143: llmhost.agent.v1.Agent.ObserveQuadlet:output_type -> llmhost.agent.v1.QuadletState
+	40,  // 144: llmhost.agent.v1.Agent.AwaitQuadlet:output_type -> llmhost.agent.v1.ReadyEvent
+	15,  // 145: llmhost.agent.v1.Agent.PutEngineRoot:output_type -> llmhost.agent.v1.ChangeResponse
+	64,  // 146: llmhost.agent.v1.Agent.ObserveEngineRoot:output_type -> llmhost.agent.v1.EngineState
+	83,  // 147: llmhost.agent.v1.Agent.PutPackage:output_type -> llmhost.agent.v1.InstallEvent
+	80,  // 148: llmhost.agent.v1.Agent.ObservePackage:output_type -> llmhost.agent.v1.PackageState
+	83,  // 149: llmhost.agent.v1.Agent.PutVenv:output_type -> llmhost.agent.v1.InstallEvent
+	64,  // 150: llmhost.agent.v1.Agent.ObserveVenv:output_type -> llmhost.agent.v1.EngineState
+	85,  // 151: llmhost.agent.v1.Agent.PutCredential:output_type -> llmhost.agent.v1.PutCredentialResponse
+	87,  // 152: llmhost.agent.v1.Agent.ObserveCredential:output_type -> llmhost.agent.v1.CredentialState
+	89,  // 153: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
+	40,  // 154: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
+	23,  // 155: llmhost.agent.v1.Agent.ObserveConfiguration:output_type -> llmhost.agent.v1.ConfigurationState
+	15,  // 156: llmhost.agent.v1.Agent.PutConfiguration:output_type -> llmhost.agent.v1.ChangeResponse
+	21,  // 157: llmhost.agent.v1.Agent.Confirm:output_type -> llmhost.agent.v1.GuardState
+	21,  // 158: llmhost.agent.v1.Agent.Undo:output_type -> llmhost.agent.v1.GuardState
+	21,  // 159: llmhost.agent.v1.Agent.ObserveGuard:output_type -> llmhost.agent.v1.GuardState
+	94,  // 160: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
+	95,  // 161: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
+	114, // [114:162] is the sub-list for method output_type
+	66,  // [66:114] is the sub-list for method input_type
+	66,  // [66:66] is the sub-list for extension type_name
+	66,  // [66:66] is the sub-list for extension extendee
+	0,   // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -6892,15 +7486,15 @@ func file_agent_proto_init() {
 	if File_agent_proto != nil {
 		return
 	}
-	file_agent_proto_msgTypes[45].OneofWrappers = []any{
+	file_agent_proto_msgTypes[46].OneofWrappers = []any{
 		(*ModelOrigin_Url)(nil),
 		(*ModelOrigin_Path)(nil),
 	}
-	file_agent_proto_msgTypes[59].OneofWrappers = []any{
+	file_agent_proto_msgTypes[60].OneofWrappers = []any{
 		(*PutEngineRequest_Header)(nil),
 		(*PutEngineRequest_Data)(nil),
 	}
-	file_agent_proto_msgTypes[63].OneofWrappers = []any{
+	file_agent_proto_msgTypes[64].OneofWrappers = []any{
 		(*LoadImageRequest_Header)(nil),
 		(*LoadImageRequest_Data)(nil),
 	}
@@ -6910,7 +7504,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   91,
+			NumMessages:   100,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

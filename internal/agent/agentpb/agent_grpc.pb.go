@@ -66,6 +66,12 @@ const (
 	Agent_PutQuadlet_FullMethodName           = "/llmhost.agent.v1.Agent/PutQuadlet"
 	Agent_ObserveQuadlet_FullMethodName       = "/llmhost.agent.v1.Agent/ObserveQuadlet"
 	Agent_AwaitQuadlet_FullMethodName         = "/llmhost.agent.v1.Agent/AwaitQuadlet"
+	Agent_PutEngineRoot_FullMethodName        = "/llmhost.agent.v1.Agent/PutEngineRoot"
+	Agent_ObserveEngineRoot_FullMethodName    = "/llmhost.agent.v1.Agent/ObserveEngineRoot"
+	Agent_PutPackage_FullMethodName           = "/llmhost.agent.v1.Agent/PutPackage"
+	Agent_ObservePackage_FullMethodName       = "/llmhost.agent.v1.Agent/ObservePackage"
+	Agent_PutVenv_FullMethodName              = "/llmhost.agent.v1.Agent/PutVenv"
+	Agent_ObserveVenv_FullMethodName          = "/llmhost.agent.v1.Agent/ObserveVenv"
 	Agent_PutCredential_FullMethodName        = "/llmhost.agent.v1.Agent/PutCredential"
 	Agent_ObserveCredential_FullMethodName    = "/llmhost.agent.v1.Agent/ObserveCredential"
 	Agent_Examine_FullMethodName              = "/llmhost.agent.v1.Agent/Examine"
@@ -146,6 +152,18 @@ type AgentClient interface {
 	ObserveQuadlet(ctx context.Context, in *ObserveQuadletRequest, opts ...grpc.CallOption) (*QuadletState, error)
 	// AwaitQuadlet is AwaitReady for the server in a quadlet's container.
 	AwaitQuadlet(ctx context.Context, in *AwaitQuadletRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadyEvent], error)
+	// PutEngineRoot makes the root directory of servers whose engine is the host's own: places to
+	// mount on, and the links that the host's own root has.
+	PutEngineRoot(ctx context.Context, in *PutEngineRootRequest, opts ...grpc.CallOption) (*ChangeResponse, error)
+	ObserveEngineRoot(ctx context.Context, in *ObserveEngineRootRequest, opts ...grpc.CallOption) (*EngineState, error)
+	// PutPackage installs a package of the distribution, or another version of it. A package that is
+	// there is taken over and stays when it is removed. What is begun goes on when nobody waits.
+	PutPackage(ctx context.Context, in *PutPackageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[InstallEvent], error)
+	ObservePackage(ctx context.Context, in *ObservePackageRequest, opts ...grpc.CallOption) (*PackageState, error)
+	// PutVenv builds a Python environment from a requirements file. It is built beside the folder
+	// and given its name in one step; what was downloaded is kept until then.
+	PutVenv(ctx context.Context, in *PutVenvRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[InstallEvent], error)
+	ObserveVenv(ctx context.Context, in *ObserveVenvRequest, opts ...grpc.CallOption) (*EngineState, error)
 	// PutCredential writes a secret to a file of root's, encrypted by systemd-creds with a key of
 	// the host. The file's last part is the credential's name, which is sealed with it.
 	PutCredential(ctx context.Context, in *PutCredentialRequest, opts ...grpc.CallOption) (*PutCredentialResponse, error)
@@ -561,6 +579,84 @@ func (c *agentClient) AwaitQuadlet(ctx context.Context, in *AwaitQuadletRequest,
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Agent_AwaitQuadletClient = grpc.ServerStreamingClient[ReadyEvent]
 
+func (c *agentClient) PutEngineRoot(ctx context.Context, in *PutEngineRootRequest, opts ...grpc.CallOption) (*ChangeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeResponse)
+	err := c.cc.Invoke(ctx, Agent_PutEngineRoot_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) ObserveEngineRoot(ctx context.Context, in *ObserveEngineRootRequest, opts ...grpc.CallOption) (*EngineState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EngineState)
+	err := c.cc.Invoke(ctx, Agent_ObserveEngineRoot_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) PutPackage(ctx context.Context, in *PutPackageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[InstallEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[9], Agent_PutPackage_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PutPackageRequest, InstallEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_PutPackageClient = grpc.ServerStreamingClient[InstallEvent]
+
+func (c *agentClient) ObservePackage(ctx context.Context, in *ObservePackageRequest, opts ...grpc.CallOption) (*PackageState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PackageState)
+	err := c.cc.Invoke(ctx, Agent_ObservePackage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) PutVenv(ctx context.Context, in *PutVenvRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[InstallEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[10], Agent_PutVenv_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PutVenvRequest, InstallEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_PutVenvClient = grpc.ServerStreamingClient[InstallEvent]
+
+func (c *agentClient) ObserveVenv(ctx context.Context, in *ObserveVenvRequest, opts ...grpc.CallOption) (*EngineState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EngineState)
+	err := c.cc.Invoke(ctx, Agent_ObserveVenv_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentClient) PutCredential(ctx context.Context, in *PutCredentialRequest, opts ...grpc.CallOption) (*PutCredentialResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PutCredentialResponse)
@@ -593,7 +689,7 @@ func (c *agentClient) Examine(ctx context.Context, in *ExamineRequest, opts ...g
 
 func (c *agentClient) SwitchUnit(ctx context.Context, in *SwitchUnitRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadyEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[9], Agent_SwitchUnit_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[11], Agent_SwitchUnit_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -672,7 +768,7 @@ func (c *agentClient) Remove(ctx context.Context, in *RemoveRequest, opts ...grp
 
 func (c *agentClient) Dial(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DialData, DialData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[10], Agent_Dial_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[12], Agent_Dial_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -750,6 +846,18 @@ type AgentServer interface {
 	ObserveQuadlet(context.Context, *ObserveQuadletRequest) (*QuadletState, error)
 	// AwaitQuadlet is AwaitReady for the server in a quadlet's container.
 	AwaitQuadlet(*AwaitQuadletRequest, grpc.ServerStreamingServer[ReadyEvent]) error
+	// PutEngineRoot makes the root directory of servers whose engine is the host's own: places to
+	// mount on, and the links that the host's own root has.
+	PutEngineRoot(context.Context, *PutEngineRootRequest) (*ChangeResponse, error)
+	ObserveEngineRoot(context.Context, *ObserveEngineRootRequest) (*EngineState, error)
+	// PutPackage installs a package of the distribution, or another version of it. A package that is
+	// there is taken over and stays when it is removed. What is begun goes on when nobody waits.
+	PutPackage(*PutPackageRequest, grpc.ServerStreamingServer[InstallEvent]) error
+	ObservePackage(context.Context, *ObservePackageRequest) (*PackageState, error)
+	// PutVenv builds a Python environment from a requirements file. It is built beside the folder
+	// and given its name in one step; what was downloaded is kept until then.
+	PutVenv(*PutVenvRequest, grpc.ServerStreamingServer[InstallEvent]) error
+	ObserveVenv(context.Context, *ObserveVenvRequest) (*EngineState, error)
 	// PutCredential writes a secret to a file of root's, encrypted by systemd-creds with a key of
 	// the host. The file's last part is the credential's name, which is sealed with it.
 	PutCredential(context.Context, *PutCredentialRequest) (*PutCredentialResponse, error)
@@ -878,6 +986,24 @@ func (UnimplementedAgentServer) ObserveQuadlet(context.Context, *ObserveQuadletR
 }
 func (UnimplementedAgentServer) AwaitQuadlet(*AwaitQuadletRequest, grpc.ServerStreamingServer[ReadyEvent]) error {
 	return status.Error(codes.Unimplemented, "method AwaitQuadlet not implemented")
+}
+func (UnimplementedAgentServer) PutEngineRoot(context.Context, *PutEngineRootRequest) (*ChangeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutEngineRoot not implemented")
+}
+func (UnimplementedAgentServer) ObserveEngineRoot(context.Context, *ObserveEngineRootRequest) (*EngineState, error) {
+	return nil, status.Error(codes.Unimplemented, "method ObserveEngineRoot not implemented")
+}
+func (UnimplementedAgentServer) PutPackage(*PutPackageRequest, grpc.ServerStreamingServer[InstallEvent]) error {
+	return status.Error(codes.Unimplemented, "method PutPackage not implemented")
+}
+func (UnimplementedAgentServer) ObservePackage(context.Context, *ObservePackageRequest) (*PackageState, error) {
+	return nil, status.Error(codes.Unimplemented, "method ObservePackage not implemented")
+}
+func (UnimplementedAgentServer) PutVenv(*PutVenvRequest, grpc.ServerStreamingServer[InstallEvent]) error {
+	return status.Error(codes.Unimplemented, "method PutVenv not implemented")
+}
+func (UnimplementedAgentServer) ObserveVenv(context.Context, *ObserveVenvRequest) (*EngineState, error) {
+	return nil, status.Error(codes.Unimplemented, "method ObserveVenv not implemented")
 }
 func (UnimplementedAgentServer) PutCredential(context.Context, *PutCredentialRequest) (*PutCredentialResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PutCredential not implemented")
@@ -1420,6 +1546,100 @@ func _Agent_AwaitQuadlet_Handler(srv interface{}, stream grpc.ServerStream) erro
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Agent_AwaitQuadletServer = grpc.ServerStreamingServer[ReadyEvent]
 
+func _Agent_PutEngineRoot_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutEngineRootRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).PutEngineRoot(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_PutEngineRoot_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).PutEngineRoot(ctx, req.(*PutEngineRootRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_ObserveEngineRoot_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ObserveEngineRootRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ObserveEngineRoot(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ObserveEngineRoot_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ObserveEngineRoot(ctx, req.(*ObserveEngineRootRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_PutPackage_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(PutPackageRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).PutPackage(m, &grpc.GenericServerStream[PutPackageRequest, InstallEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_PutPackageServer = grpc.ServerStreamingServer[InstallEvent]
+
+func _Agent_ObservePackage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ObservePackageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ObservePackage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ObservePackage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ObservePackage(ctx, req.(*ObservePackageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_PutVenv_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(PutVenvRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).PutVenv(m, &grpc.GenericServerStream[PutVenvRequest, InstallEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_PutVenvServer = grpc.ServerStreamingServer[InstallEvent]
+
+func _Agent_ObserveVenv_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ObserveVenvRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ObserveVenv(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ObserveVenv_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ObserveVenv(ctx, req.(*ObserveVenvRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Agent_PutCredential_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PutCredentialRequest)
 	if err := dec(in); err != nil {
@@ -1696,6 +1916,22 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Agent_ObserveQuadlet_Handler,
 		},
 		{
+			MethodName: "PutEngineRoot",
+			Handler:    _Agent_PutEngineRoot_Handler,
+		},
+		{
+			MethodName: "ObserveEngineRoot",
+			Handler:    _Agent_ObserveEngineRoot_Handler,
+		},
+		{
+			MethodName: "ObservePackage",
+			Handler:    _Agent_ObservePackage_Handler,
+		},
+		{
+			MethodName: "ObserveVenv",
+			Handler:    _Agent_ObserveVenv_Handler,
+		},
+		{
 			MethodName: "PutCredential",
 			Handler:    _Agent_PutCredential_Handler,
 		},
@@ -1776,6 +2012,16 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "AwaitQuadlet",
 			Handler:       _Agent_AwaitQuadlet_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "PutPackage",
+			Handler:       _Agent_PutPackage_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "PutVenv",
+			Handler:       _Agent_PutVenv_Handler,
 			ServerStreams: true,
 		},
 		{

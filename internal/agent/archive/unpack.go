@@ -263,9 +263,13 @@ func (u *unpacker) manifest() (*Manifest, error) {
 	for _, e := range u.made {
 		m.Entries = append(m.Entries, *e)
 	}
-	slices.SortFunc(m.Entries, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
+	sortEntries(m.Entries)
 	if err := m.Remember(u.root); err != nil {
 		return nil, fmt.Errorf("look at what was unpacked: %w", err)
 	}
 	return m, nil
+}
+
+func sortEntries(entries []Entry) {
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
 }

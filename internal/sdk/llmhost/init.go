@@ -27,12 +27,16 @@ func (m *module) Construct(ctx *pulumi.Context, name, typ, urn string) (r pulumi
 		r = &Directory{}
 	case "llmhost:index:Engine":
 		r = &Engine{}
+	case "llmhost:index:EngineRoot":
+		r = &EngineRoot{}
 	case "llmhost:index:File":
 		r = &File{}
 	case "llmhost:index:Image":
 		r = &Image{}
 	case "llmhost:index:Model":
 		r = &Model{}
+	case "llmhost:index:Package":
+		r = &Package{}
 	case "llmhost:index:Program":
 		r = &Program{}
 	case "llmhost:index:Quadlet":
@@ -41,6 +45,8 @@ func (m *module) Construct(ctx *pulumi.Context, name, typ, urn string) (r pulumi
 		r = &SystemUser{}
 	case "llmhost:index:SystemdUnit":
 		r = &SystemdUnit{}
+	case "llmhost:index:Venv":
+		r = &Venv{}
 	default:
 		return nil, fmt.Errorf("unknown resource type: %s", typ)
 	}
