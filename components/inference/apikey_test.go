@@ -32,7 +32,7 @@ func TestKeysComeAsACredential(t *testing.T) {
 		if diff := cmp.Diff(c.file, s.keyFile(secret.Keys)); diff != "" {
 			t.Errorf("%s: the file of keys (-want +got):\n%s", name, diff)
 		}
-		u := s.Unit()
+		u := unit(t, s)
 		if diff := cmp.Diff(systemd.Credentials{{Name: credential, Path: "/etc/llmhost/credentials/" + credential}}, u.Service.LoadCredentialEncrypted); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
@@ -62,7 +62,7 @@ func TestOldSystemdLoadsKeysInClear(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if u := s.Unit(); u.Service.LoadCredentialEncrypted != nil || len(u.Service.LoadCredential) != 1 {
+	if u := unit(t, s); u.Service.LoadCredentialEncrypted != nil || len(u.Service.LoadCredential) != 1 {
 		t.Errorf("systemd 249 would have to open %v", u.Service.LoadCredentialEncrypted)
 	}
 }

@@ -21,6 +21,9 @@ type Command struct {
 	// CompilesAtRunTime says that the engine makes code while it runs, so that memory can't be
 	// kept from becoming executable.
 	CompilesAtRunTime bool
+	// ShowsSlots says that the server tells at /slots which requests run, so that they can be let
+	// end before it is stopped.
+	ShowsSlots bool
 	// Files are small files that the engine reads besides its model.
 	Files []CommandFile
 	// InnerPorts are the ports of the loopback interface that the engine's own processes talk

@@ -45,7 +45,7 @@ func (s *Server) llamaCpp() Command {
 		// Newer versions load a draft model and leave it idle otherwise.
 		environment["LLAMA_ARG_SPEC_TYPE"] = "draft-simple"
 	}
-	return Command{Program: s.program(), Args: append(args, "--no-webui"), Environment: environment}
+	return Command{Program: s.program(), Args: append(args, "--no-webui"), Environment: environment, ShowsSlots: true}
 }
 
 // companionArgs load the companions. There is one projector and one draft model; adapters are

@@ -41,7 +41,11 @@ type ModelServerArgs struct {
 // NewModelServer declares a model server. The provider of the host comes by opts.
 func NewModelServer(ctx *pulumi.Context, name string, args ModelServerArgs, opts ...pulumi.ResourceOption) (*ModelServer, error) {
 	s := args.Server
-	text, err := s.Unit().Text()
+	unit, err := s.Unit()
+	if err != nil {
+		return nil, err
+	}
+	text, err := unit.Text()
 	if err != nil {
 		return nil, fmt.Errorf("%s: server %q can't be written as a systemd unit: %w", s.Server.Range, s.Server.Name, err)
 	}

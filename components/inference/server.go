@@ -45,6 +45,7 @@ type Server struct {
 	File     string // the model's file or folder on the host
 	Entry    string // the file in it that the server is started with
 	Timezone string
+	Systemd  int  // major version of the host's systemd; 0: not probed
 	GPU      *GPU // nil: the server uses none and can reach none
 	// Companions are the files on the host that the server loads with the model.
 	Companions []Companion
@@ -77,6 +78,9 @@ func NewServer(host *hostfile.Host, facts *hostfile.Facts, server hostfile.Serve
 		Entry:    host.ModelEntry(model),
 		Timezone: host.Timezone,
 		InClear:  facts != nil && facts.SystemdVersion > 0 && facts.SystemdVersion < sealsSince,
+	}
+	if facts != nil {
+		s.Systemd = facts.SystemdVersion
 	}
 	for i := range model.Companions {
 		c := &model.Companions[i]

@@ -51,11 +51,20 @@ func servers(t *testing.T) map[string]*Server {
 	return all
 }
 
+func unit(t *testing.T, s *Server) systemd.Unit {
+	t.Helper()
+	u, err := s.Unit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
 // A sandbox that gets worse shows here, in a review.
 func TestUnitsAreGolden(t *testing.T) {
 	for name, server := range servers(t) {
 		t.Run(name, func(t *testing.T) {
-			text, err := server.Unit().Text()
+			text, err := unit(t, server).Text()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +125,7 @@ func TestExposureIsLow(t *testing.T) {
 
 func TestSocketServerHasNoNetwork(t *testing.T) {
 	for name, s := range servers(t) {
-		service := s.Unit().Service
+		service := unit(t, s).Service
 		noNetwork := service.PrivateNetwork == systemd.Yes
 		if s.Command().InnerPorts == NoPorts {
 			noNetwork = noNetwork && cmp.Equal([]string(service.RestrictAddressFamilies), []string{"AF_UNIX"})
@@ -132,7 +141,7 @@ func TestSocketServerHasNoNetwork(t *testing.T) {
 
 func TestDevicesAreOpenedOnlyToServersThatUseThem(t *testing.T) {
 	for name, s := range servers(t) {
-		service := s.Unit().Service
+		service := unit(t, s).Service
 		if uses, open := s.Server.UsesGPU(s.Engine.Kind), len(service.DeviceAllow) > 0; uses != open {
 			t.Errorf("%s uses a GPU: %t, and has devices: %v", name, uses, service.DeviceAllow)
 		}
@@ -150,7 +159,7 @@ func TestServersShareNoUserModelOrAddress(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		service := s.Unit().Service
+		service := unit(t, s).Service
 		for what, value := range map[string]string{
 			"user": string(service.User), "group": string(service.Group), "model": service.BindReadOnlyPaths[0].Source, "address": s.Address(),
 		} {
@@ -275,7 +284,7 @@ func TestServerHasItsOwnCards(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		service := s.Unit().Service
+		service := unit(t, s).Service
 		var devices []string
 		for _, d := range service.DeviceAllow {
 			devices = append(devices, d.Device)

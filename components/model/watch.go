@@ -14,10 +14,12 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"github.com/llmhost/llmhost/components/sandbox"
 	"github.com/llmhost/llmhost/components/systemd"
 	"github.com/llmhost/llmhost/internal/checkrecord"
 	"github.com/llmhost/llmhost/internal/hostfile"
 	"github.com/llmhost/llmhost/internal/modelfile"
+	"github.com/llmhost/llmhost/internal/profile"
 	"github.com/llmhost/llmhost/internal/sdk/llmhost"
 	"github.com/llmhost/llmhost/internal/signing"
 )
@@ -220,10 +222,7 @@ func verifyUnit(every time.Duration) systemd.Unit {
 	if _, tick, spread := tick(every); every > tick+spread {
 		command = append(command, "--max-age", hours(every-tick-spread))
 	}
-	u := systemd.Unit{
-		Unit:    systemd.UnitSection{Description: "Verification of the models"},
-		Service: checking(append(command, checkrecord.Folder)),
-	}
+	u := checking("Verification of the models", append(command, checkrecord.Folder))
 	u.Service.SyslogIdentifier = "llmhost-verify"
 	// Whoever asks a model something comes first, for the disk, the processors and the memory
 	// that holds the models' pages.
@@ -258,61 +257,23 @@ func CheckUnitName(s *hostfile.Server) string { return "llmhost-check@" + s.Name
 // CheckUnit looks at a server's models before each of its starts. It is a unit of its own because
 // it is root, and so that it can be without being in the sandbox of the server.
 func CheckUnit(s *hostfile.Server, m *hostfile.Model) systemd.Unit {
-	u := systemd.Unit{
-		Unit: systemd.UnitSection{
-			Description: systemd.Text(fmt.Sprintf("Check of the models of server %s (%s)", s.Name, m.Name)),
-			// How often a server may start is its own unit's matter.
-			StartLimitBurst: new(systemd.Count(100)),
-		},
-		Service: checking(append(systemd.Command{Program, "check"}, recordFiles(m)...)),
-	}
+	u := checking(systemd.Text(fmt.Sprintf("Check of the models of server %s (%s)", s.Name, m.Name)),
+		append(systemd.Command{Program, "check"}, recordFiles(m)...))
+	// How often a server may start is its own unit's matter.
+	u.Unit.StartLimitBurst = new(systemd.Count(100))
 	u.Service.SyslogIdentifier = systemd.Keyword("llmhost-check-" + s.Name)
 	return u
 }
 
 // checking is a service that reads models as root, and can do nothing else: it writes only the
-// agent's state, and has one privilege, for models that are adopted where they are and may be
-// anybody's. A oneshot has no time limit: a model that isn't remembered is read as a whole.
-func checking(command systemd.Command) systemd.ServiceSection {
-	return systemd.ServiceSection{
-		Type:           "oneshot",
-		ExecStart:      command,
-		UMask:          "0022",
-		ReadWritePaths: systemd.Words{stateFolder},
-		ProtectSystem:  "strict",
-		ProtectHome:    "read-only",
-		PrivateMounts:  systemd.Yes,
-		PrivateIPC:     systemd.Yes,
-
-		PrivateDevices: systemd.Yes,
-		DevicePolicy:   "closed",
-
-		PrivateNetwork:          systemd.Yes,
-		RestrictAddressFamilies: systemd.Words{"AF_UNIX"},
-		IPAddressDeny:           systemd.Words{"any"},
-
-		ProtectProc:           "invisible",
-		ProcSubset:            "pid",
-		ProtectKernelTunables: systemd.Yes,
-		ProtectKernelModules:  systemd.Yes,
-		ProtectKernelLogs:     systemd.Yes,
-		ProtectControlGroups:  systemd.Yes,
-		ProtectClock:          systemd.Yes,
-		ProtectHostname:       systemd.Yes,
-
-		NoNewPrivileges:         systemd.Yes,
-		CapabilityBoundingSet:   systemd.Words{"CAP_DAC_READ_SEARCH"},
-		AmbientCapabilities:     systemd.Words{},
-		KeyringMode:             "private",
-		LockPersonality:         systemd.Yes,
-		MemoryDenyWriteExecute:  systemd.Yes,
-		RemoveIPC:               systemd.Yes,
-		RestrictNamespaces:      systemd.Yes,
-		RestrictRealtime:        systemd.Yes,
-		RestrictSUIDSGID:        systemd.Yes,
-		SystemCallArchitectures: systemd.Words{"native"},
-		// Its files get their owner, root, before they get their name.
-		SystemCallFilter:      systemd.Lines{{"@system-service"}, {"~@privileged", "@resources"}, {"@chown"}},
-		SystemCallErrorNumber: "EPERM",
+// agent's state. A oneshot has no time limit: a model that isn't remembered is read as a whole.
+func checking(description systemd.Text, command systemd.Command) systemd.Unit {
+	u := systemd.Unit{Unit: systemd.UnitSection{Description: description}}
+	if err := sandbox.Apply(&u, profile.Batch(), nil); err != nil {
+		panic(fmt.Sprintf("the profile for checks is valid: %v", err)) // it is no input
 	}
+	u.Service.Type = "oneshot"
+	u.Service.ExecStart = command
+	u.Service.ReadWritePaths = systemd.Words{stateFolder}
+	return u
 }

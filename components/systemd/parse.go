@@ -175,6 +175,18 @@ func (t *Text) read(values []string) error {
 	return cmp.Or(err, written(*t))
 }
 
+func (t *Texts) read(values []string) error {
+	*t = nil
+	for _, v := range values {
+		var next Text
+		if err := next.read([]string{v}); err != nil {
+			return err
+		}
+		*t = append(*t, next)
+	}
+	return nil
+}
+
 func (k *Keyword) read(values []string) error {
 	v, err := one(values)
 	*k = Keyword(v)

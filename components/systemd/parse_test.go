@@ -217,7 +217,7 @@ func TestEveryChangeIsADifference(t *testing.T) {
 func samples(t *testing.T, typ reflect.Type) [2]reflect.Value {
 	t.Helper()
 	pairs := []any{
-		Text("a"), Text("b"), Keyword("a"), Keyword("b"), Yes, No, Duration(time.Second), Duration(time.Minute),
+		Text("a"), Text("b"), Texts{"a"}, Texts{"a", "b"}, Keyword("a"), Keyword("b"), Yes, No, Duration(time.Second), Duration(time.Minute),
 		new(Bytes(1)), new(Bytes(1024)), new(Count(1)), new(Count(2)), new(Integer(-1)), new(Integer(1)),
 		Mode("0600"), Mode("0700"), Words{"a"}, Words{"a", "b"}, Lines{{"a"}}, Lines{{"a"}, {"~b"}},
 		Path("/a"), Path("/b"), Paths{"/a"}, Paths{"/a", "/b"}, Environment{"A": "1"}, Environment{"A": "2"},

@@ -29,6 +29,7 @@ func (u *Unit) sections() []section {
 		{"Path", &u.Path, KindPath},
 		{"Slice", &u.Slice, KindSlice},
 		{"Install", &u.Install, ""},
+		{"X-Sandbox", &u.Sandbox, KindService},
 	}
 }
 

@@ -39,6 +39,7 @@ type Unit struct {
 	Path      PathSection
 	Slice     SliceSection
 	Install   InstallSection
+	Sandbox   SandboxSection
 }
 
 // UnitSection is the [Unit] section.
@@ -287,4 +288,11 @@ type InstallSection struct {
 	WantedBy   Words
 	RequiredBy Words
 	Also       Words
+}
+
+// SandboxSection is the [X-Sandbox] section. systemd leaves sections alone whose names begin with
+// "X-" (systemd.unit(5)): it is for whoever reads the unit.
+type SandboxSection struct {
+	Profile Keyword // what the sandbox was made from
+	Relaxed Texts   // where it is opened, and why
 }

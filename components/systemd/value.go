@@ -40,6 +40,21 @@ func (t Text) assignments() ([]string, error) {
 	return []string{escapeSpecifiers(string(t))}, nil
 }
 
+// Texts is free text for people, one on each line.
+type Texts []Text
+
+func (t Texts) assignments() ([]string, error) {
+	var lines []string
+	for _, line := range t {
+		a, err := line.assignments()
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, a...)
+	}
+	return lines, nil
+}
+
 // Keyword is one of the words that a directive knows, or a name.
 type Keyword string
 

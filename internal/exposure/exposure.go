@@ -14,7 +14,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/unit"
+	"github.com/llmhost/llmhost/internal/unitfile"
 )
 
 // Score is an exposure in tenths: 4 is 0.4, and the most is 100.
@@ -59,12 +59,15 @@ type Finding struct {
 func Of(text string, dropIns ...string) (Report, error) {
 	s := newSettings()
 	for i, t := range append([]string{text}, dropIns...) {
-		options, err := unit.DeserializeOptions(strings.NewReader(t))
+		if i > 0 && !strings.Contains(t, "[") {
+			continue // a drop-in without a section says nothing
+		}
+		assignments, err := unitfile.Parse(t)
 		if err != nil {
 			return Report{}, fmt.Errorf("%s isn't a unit file: %w", source(i), err)
 		}
-		for _, o := range options {
-			s.assign(o.Section, o.Name, o.Value)
+		for _, a := range assignments {
+			s.assign(a.Section, a.Directive, a.Value)
 		}
 	}
 	s.imply()

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/llmhost/llmhost/internal/unitfile"
 )
 
 // settings are what a unit's directives come to: the last assignment of a single value, lists as
@@ -151,11 +153,13 @@ func (s *settings) protects(name string) bool {
 }
 
 func isFalse(v string) bool {
-	return slices.Contains([]string{"0", "no", "n", "false", "f", "off"}, strings.ToLower(v))
+	is, ok := unitfile.Bool(v)
+	return ok && !is
 }
 
 func isTrue(v string) bool {
-	return slices.Contains([]string{"1", "yes", "y", "true", "t", "on"}, strings.ToLower(v))
+	is, ok := unitfile.Bool(v)
+	return ok && is
 }
 
 // waysOfYes are what newer versions than the first accept beside yes and no: PrivateTmp= and
@@ -185,32 +189,13 @@ func (s *settings) umask() uint64 {
 	return n
 }
 
-// words splits as systemd.syntax(7) says for lists: quotes hold a word together.
+// words splits a list. One that systemd couldn't read is none to it.
 func words(value string) []string {
-	var all []string
-	var word strings.Builder
-	var quote rune
-	in := false
-	for _, r := range value {
-		switch {
-		case quote != 0 && r == quote:
-			quote = 0
-		case quote == 0 && (r == '"' || r == '\''):
-			quote, in = r, true
-		case quote == 0 && (r == ' ' || r == '\t'):
-			if in {
-				all, in = append(all, word.String()), false
-				word.Reset()
-			}
-		default:
-			word.WriteRune(r)
-			in = true
-		}
+	all, err := unitfile.Words(value, false)
+	if err != nil {
+		return nil
 	}
-	if in {
-		all = append(all, word.String())
-	}
-	return all
+	return unitfile.Texts(all)
 }
 
 func appendOrReset(list, words []string) []string {

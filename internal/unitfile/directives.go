@@ -73,6 +73,9 @@ var forms = tabulate(map[string]form{
 	"ReadOnly ReadOnlyTmpfs": last(boolean),
 	"Exec PodmanArgs DropCapability AddDevice Volume Tmpfs Timezone ShmSize Network PublishPort Ulimit " +
 		"HealthCmd HealthInterval HealthTimeout HealthStartPeriod": raw,
+	// Of the section [X-Sandbox], which is llmhost's own.
+	"Profile": last(asIs),
+	"Relaxed": raw,
 })
 
 func tabulate(rows map[string]form) map[string]form {
