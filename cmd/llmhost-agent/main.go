@@ -24,6 +24,7 @@ import (
 	"github.com/llmhost/llmhost/internal/agent"
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/agent/digest"
+	"github.com/llmhost/llmhost/internal/agent/local"
 	"github.com/llmhost/llmhost/internal/agent/watch"
 	"github.com/llmhost/llmhost/internal/checkrecord"
 	"github.com/llmhost/llmhost/internal/version"
@@ -39,6 +40,8 @@ const usage = `llmhost-agent is started by llmhost, and by units on a host for o
         open files and all files of folders, as the user who runs it
   llmhost-agent undo [--boot] FOLDER [ID]
         undo a change that llmhost has not confirmed, or all of them
+  llmhost-agent drain ADDRESS DURATION
+        wait until no request runs at a model server that is about to be stopped
   llmhost-agent --version
 
 A RECORD is a file in ` + checkrecord.Folder + `. The exit status is 1 when something is
@@ -88,7 +91,7 @@ func run(args []string) error {
 		flags.DurationVar(&maxAge, "max-age", 0, "")
 	case "undo":
 		flags.BoolVar(&boot, "boot", false, "")
-	case "check", "readable":
+	case "check", "readable", "drain":
 	default:
 		return usageError(fmt.Sprintf("there is no %q", mode))
 	}
@@ -104,6 +107,9 @@ func run(args []string) error {
 		}
 		return agent.UndoUnconfirmed(ctx, flags.Arg(0), flags.Arg(1), boot)
 	}
+	if mode == "drain" {
+		return drain(ctx, flags.Args())
+	}
 	w := watch.Watcher{
 		Digests: digest.Cache(filepath.Join(agent.DefaultStateDir, "digests")),
 		Metrics: filepath.Join(agent.DefaultStateDir, "metrics"),
@@ -117,6 +123,18 @@ func run(args []string) error {
 	default:
 		return watch.Readable(flags.Args())
 	}
+}
+
+func drain(ctx context.Context, args []string) error {
+	if len(args) != 2 {
+		return usageError("drain needs an address and a duration")
+	}
+	limit, err := time.ParseDuration(args[1])
+	if err != nil {
+		return usageError(err.Error())
+	}
+	local.Dialer{SocketDir: local.DefaultSocketDir}.Drain(ctx, args[0], limit, os.Stdout)
+	return nil
 }
 
 // serve is the agent at the other end of llmhost's connection.
