@@ -133,7 +133,7 @@ func drain(ctx context.Context, args []string) error {
 	if err != nil {
 		return usageError(err.Error())
 	}
-	local.Dialer{SocketDir: local.DefaultSocketDir}.Drain(ctx, args[0], limit, os.Stdout)
+	local.Drain(ctx, args[0], limit, os.Stdout)
 	return nil
 }
 

@@ -199,7 +199,7 @@ func (s *Server) privateTmp(u *systemd.Unit, command Command) {
 		return
 	}
 	u.Service.PrivateTmp = "disconnected"
-	u.Service.NoExecPaths = systemd.Words{"/tmp", "/var/tmp"}
+	u.Service.NoExecPaths = systemd.Words{"+/tmp", "+/var/tmp"} // in the root directory of the unit
 	for i, fs := range u.Service.TemporaryFileSystem {
 		if fs.Path == "/tmp" {
 			// /var/tmp needs a place, which isn't made in the engine's folder.

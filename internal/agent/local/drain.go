@@ -18,7 +18,9 @@ const lookEvery = 250 * time.Millisecond
 // Drain returns when no request runs at a model server, or when its time is over. New clients find
 // a Unix socket no more; those that are connected go on. What can't be found out isn't waited for:
 // the server is about to be stopped, whatever the reason. It says on out what it has done.
-func (d Dialer) Drain(ctx context.Context, address string, limit time.Duration, out io.Writer) {
+//
+// It runs as the server's user and in its sandbox, so that it needs no care where a path leads.
+func Drain(ctx context.Context, address string, limit time.Duration, out io.Writer) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
@@ -31,7 +33,7 @@ func (d Dialer) Drain(ctx context.Context, address string, limit time.Duration, 
 	}
 	// A request that waited for a slot gets one a moment after another has ended.
 	for idle := 0; idle < 2; {
-		running, err := d.running(ctx, address)
+		n, err := running(ctx, address)
 		switch {
 		case ctx.Err() != nil:
 			fmt.Fprintf(out, "requests still run after %s and are cut off\n", limit)
@@ -39,7 +41,7 @@ func (d Dialer) Drain(ctx context.Context, address string, limit time.Duration, 
 		case err != nil:
 			fmt.Fprintf(out, "whether requests run isn't known, so they aren't waited for: %v\n", err)
 			return
-		case running == 0:
+		case n == 0:
 			idle++
 		default:
 			idle = 0
@@ -53,7 +55,7 @@ func (d Dialer) Drain(ctx context.Context, address string, limit time.Duration, 
 }
 
 // running asks a server that lists its slots how many of them are at work.
-func (d Dialer) running(ctx context.Context, address string) (int, error) {
+func running(ctx context.Context, address string) (int, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/slots", nil)
 	if err != nil {
 		return 0, err
@@ -61,7 +63,8 @@ func (d Dialer) running(ctx context.Context, address string) (int, error) {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return d.Dial(ctx, address)
+			network, rest, _ := strings.Cut(address, ":")
+			return (&net.Dialer{}).DialContext(ctx, network, rest)
 		},
 	}
 	defer transport.CloseIdleConnections()

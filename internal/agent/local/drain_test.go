@@ -22,7 +22,7 @@ func TestDrainWaitsForRunningRequests(t *testing.T) {
 		io.WriteString(w, `[{"id":0,"is_processing":false},{"id":1,"is_processing":false}]`)
 	})
 	var said strings.Builder
-	d.Drain(t.Context(), address, time.Minute, &said)
+	Drain(t.Context(), address, time.Minute, &said)
 	if n := asked.Load(); n < 4 || said.String() != "no request runs\n" {
 		t.Errorf("after %d questions: %s", n, said.String())
 	}
@@ -43,19 +43,19 @@ func TestDrainEnds(t *testing.T) {
 		"needs a key": {`{"error":{"message":"Invalid API Key"}}`, 401, "Invalid API Key"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, address := server(t, func(w http.ResponseWriter, _ *http.Request) {
+			_, address := server(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(test.status)
 				io.WriteString(w, test.answer)
 			})
 			var said strings.Builder
-			d.Drain(t.Context(), address, time.Second, &said)
+			Drain(t.Context(), address, time.Second, &said)
 			if !strings.Contains(said.String(), test.want) {
 				t.Errorf("it says %q, want %q", said.String(), test.want)
 			}
 		})
 	}
 	var said strings.Builder
-	(Dialer{SocketDir: "/nowhere"}).Drain(t.Context(), "unix:/nowhere/a/llm.sock", time.Minute, &said)
+	Drain(t.Context(), "unix:/nowhere/a/llm.sock", time.Minute, &said)
 	if !strings.Contains(said.String(), "isn't known") {
 		t.Errorf("of a server that is gone it says %q", said.String())
 	}
