@@ -40,7 +40,7 @@ const usage = `llmhost-agent is started by llmhost, and by units on a host for o
         open files and all files of folders, as the user who runs it
   llmhost-agent undo [--boot] FOLDER [ID]
         undo a change that llmhost has not confirmed, or all of them
-  llmhost-agent drain ADDRESS DURATION
+  llmhost-agent drain ADDRESS DURATION [KEYFILE]
         wait until no request runs at a model server that is about to be stopped
   llmhost-agent --version
 
@@ -126,14 +126,22 @@ func run(args []string) error {
 }
 
 func drain(ctx context.Context, args []string) error {
-	if len(args) != 2 {
-		return usageError("drain needs an address and a duration")
+	if len(args) < 2 || len(args) > 3 {
+		return usageError("drain needs an address and a duration, and takes a file of keys")
 	}
 	limit, err := time.ParseDuration(args[1])
 	if err != nil {
 		return usageError(err.Error())
 	}
-	local.Drain(ctx, args[0], limit, os.Stdout)
+	key := ""
+	if len(args) == 3 {
+		keys, err := os.ReadFile(args[2])
+		if err != nil {
+			return err
+		}
+		key, _, _ = strings.Cut(string(keys), "\n") // each is good
+	}
+	local.Drain(ctx, args[0], key, limit, os.Stdout)
 	return nil
 }
 

@@ -182,7 +182,11 @@ func (s *Server) stop(u *systemd.Unit, command Command) {
 	if !command.ShowsSlots {
 		return
 	}
-	u.Service.ExecStop = systemd.Commands{{programInside, "drain", s.Address(), limit.String()}}
+	drain := systemd.Command{programInside, "drain", s.Address(), limit.String()}
+	if s.Server.APIKey != "" {
+		drain = append(drain, s.keyFileInside())
+	}
+	u.Service.ExecStop = systemd.Commands{drain}
 	// It holds for draining and for ending, each by itself.
 	u.Service.TimeoutStopSec = systemd.Duration(limit + killAfter)
 }

@@ -17,10 +17,11 @@ const lookEvery = 250 * time.Millisecond
 
 // Drain returns when no request runs at a model server, or when its time is over. New clients find
 // a Unix socket no more; those that are connected go on. What can't be found out isn't waited for:
-// the server is about to be stopped, whatever the reason. It says on out what it has done.
+// the server is about to be stopped, whatever the reason. It says on out what it has done. A key is
+// sent unless it is empty.
 //
 // It runs as the server's user and in its sandbox, so that it needs no care where a path leads.
-func Drain(ctx context.Context, address string, limit time.Duration, out io.Writer) {
+func Drain(ctx context.Context, address, key string, limit time.Duration, out io.Writer) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
@@ -33,7 +34,7 @@ func Drain(ctx context.Context, address string, limit time.Duration, out io.Writ
 	}
 	// A request that waited for a slot gets one a moment after another has ended.
 	for idle := 0; idle < 2; {
-		n, err := running(ctx, address)
+		n, err := running(ctx, address, key)
 		switch {
 		case ctx.Err() != nil:
 			fmt.Fprintf(out, "requests still run after %s and are cut off\n", limit)
@@ -55,10 +56,13 @@ func Drain(ctx context.Context, address string, limit time.Duration, out io.Writ
 }
 
 // running asks a server that lists its slots how many of them are at work.
-func running(ctx context.Context, address string) (int, error) {
+func running(ctx context.Context, address, key string) (int, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/slots", nil)
 	if err != nil {
 		return 0, err
+	}
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
 	}
 	transport := &http.Transport{
 		DisableKeepAlives: true,

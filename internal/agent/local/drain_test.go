@@ -12,8 +12,8 @@ import (
 func TestDrainWaitsForRunningRequests(t *testing.T) {
 	var asked atomic.Int32
 	d, address := server(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/slots" {
-			t.Errorf("asked for %s", r.URL)
+		if r.URL.Path != "/slots" || r.Header.Get("Authorization") != "Bearer sesame" {
+			t.Errorf("asked for %s with %q", r.URL, r.Header)
 		}
 		if asked.Add(1) < 3 {
 			io.WriteString(w, `[{"id":0,"is_processing":false},{"id":1,"is_processing":true}]`)
@@ -22,7 +22,7 @@ func TestDrainWaitsForRunningRequests(t *testing.T) {
 		io.WriteString(w, `[{"id":0,"is_processing":false},{"id":1,"is_processing":false}]`)
 	})
 	var said strings.Builder
-	Drain(t.Context(), address, time.Minute, &said)
+	Drain(t.Context(), address, "sesame", time.Minute, &said)
 	if n := asked.Load(); n < 4 || said.String() != "no request runs\n" {
 		t.Errorf("after %d questions: %s", n, said.String())
 	}
@@ -48,14 +48,14 @@ func TestDrainEnds(t *testing.T) {
 				io.WriteString(w, test.answer)
 			})
 			var said strings.Builder
-			Drain(t.Context(), address, time.Second, &said)
+			Drain(t.Context(), address, "sesame", time.Second, &said)
 			if !strings.Contains(said.String(), test.want) {
 				t.Errorf("it says %q, want %q", said.String(), test.want)
 			}
 		})
 	}
 	var said strings.Builder
-	Drain(t.Context(), "unix:/nowhere/a/llm.sock", time.Minute, &said)
+	Drain(t.Context(), "unix:/nowhere/a/llm.sock", "", time.Minute, &said)
 	if !strings.Contains(said.String(), "isn't known") {
 		t.Errorf("of a server that is gone it says %q", said.String())
 	}
