@@ -81,21 +81,29 @@ func NewModelServer(ctx *pulumi.Context, name string, args ModelServerArgs, opts
 	if err != nil {
 		return nil, err
 	}
-	readiness := s.Readiness()
-	asked := llmhost.ReadinessArgs{
-		Address:        pulumi.String(readiness.Address),
-		Model:          pulumi.String(readiness.Model),
-		TimeoutSeconds: pulumi.Int(readiness.TimeoutSeconds),
-	}
-	if readiness.Credential != "" {
-		asked.Credential = pulumi.String(readiness.Credential)
-	}
-	m.Unit, err = llmhost.NewSystemdUnit(ctx, name+"-unit", &llmhost.SystemdUnitArgs{
+	declared := &llmhost.SystemdUnitArgs{
 		Name:      pulumi.String(s.Server.UnitName()),
 		Content:   pulumi.String(text),
 		RestartOn: pulumi.ToStringMap(s.RestartOn()),
-		Readiness: asked,
-	}, pulumi.Parent(m), pulumi.DependsOn(slices.Concat([]pulumi.Resource{m.User, m.Check}, files, keys, args.Needs)))
+	}
+	if len(s.Group) > 0 {
+		declared.Alternatives = pulumi.ToStringArray(s.Alternatives())
+	}
+	if s.Starts() {
+		readiness := s.Readiness()
+		asked := llmhost.ReadinessArgs{
+			Address:        pulumi.String(readiness.Address),
+			Model:          pulumi.String(readiness.Model),
+			TimeoutSeconds: pulumi.Int(readiness.TimeoutSeconds),
+		}
+		if readiness.Credential != "" {
+			asked.Credential = pulumi.String(readiness.Credential)
+		}
+		declared.Readiness = asked
+	} else {
+		declared.Enabled, declared.State = pulumi.Bool(false), pulumi.String("onDemand")
+	}
+	m.Unit, err = llmhost.NewSystemdUnit(ctx, name+"-unit", declared, pulumi.Parent(m), pulumi.DependsOn(slices.Concat([]pulumi.Resource{m.User, m.Check}, files, keys, args.Needs)))
 	if err != nil {
 		return nil, fmt.Errorf("declare the unit of server %q: %w", name, err)
 	}

@@ -83,6 +83,7 @@ func (s *Server) Unit() (systemd.Unit, error) {
 	s.openNetwork(&u, command)
 	s.openGPU(&u)
 	s.loadAPIKeys(&u)
+	s.takeTurns(&u)
 	return u, nil
 }
 

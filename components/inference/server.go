@@ -47,6 +47,9 @@ type Server struct {
 	Timezone string
 	Systemd  int  // major version of the host's systemd; 0: not probed
 	GPU      *GPU // nil: the server uses none and can reach none
+	// Group are the units of the servers that take turns with this one, itself among them, in the
+	// order of the host file; nil: it always runs.
+	Group []string
 	// Companions are the files on the host that the server loads with the model.
 	Companions []Companion
 	// APIKeys are what clients may send; nil for a server that asks for none.
@@ -81,6 +84,9 @@ func NewServer(host *hostfile.Host, facts *hostfile.Facts, server hostfile.Serve
 	}
 	if facts != nil {
 		s.Systemd = facts.SystemdVersion
+	}
+	for _, other := range host.GroupOf(&server) {
+		s.Group = append(s.Group, other.UnitName())
 	}
 	for i := range model.Companions {
 		c := &model.Companions[i]

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -306,5 +307,35 @@ func TestServerHasItsOwnCards(t *testing.T) {
 	}
 	if _, err := NewServer(host, unprobed, *host.Server("both")); err != nil {
 		t.Errorf("a server that gets every card needs to know none of them: %v", err)
+	}
+}
+
+// Of servers that take turns the first one starts by itself, and systemd stops one before it starts another.
+func TestServersTakeTurns(t *testing.T) {
+	host, facts := load(t, "desktop")
+	for i := range host.Servers {
+		host.Servers[i].Exclusive = "large"
+	}
+	first, err := NewServer(host, facts, host.Servers[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := NewServer(host, facts, host.Servers[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !first.Starts() || second.Starts() {
+		t.Errorf("the first starts by itself: %t, the second: %t", first.Starts(), second.Starts())
+	}
+	one, two := unit(t, first).Unit, unit(t, second).Unit
+	if !cmp.Equal([]string(one.Conflicts), []string{"llmhost-embed.service"}) || !cmp.Equal([]string(two.Conflicts), []string{"llmhost-hybrid.service"}) {
+		t.Errorf("they conflict with %v and %v", one.Conflicts, two.Conflicts)
+	}
+	if slices.Contains(one.After, "llmhost-embed.service") || !slices.Contains(two.After, "llmhost-hybrid.service") {
+		t.Errorf("an order in both directions is a cycle, and in none they overlap: %v, %v", one.After, two.After)
+	}
+	host.Servers[0].Exclusive = ""
+	if alone, err := NewServer(host, facts, host.Servers[0]); err != nil || len(unit(t, alone).Unit.Conflicts) > 0 || !alone.Starts() {
+		t.Errorf("a server without a group conflicts with others (%v)", err)
 	}
 }

@@ -71,12 +71,21 @@ func (s *Server) AwaitReady(req *agentpb.AwaitReadyRequest, stream grpc.ServerSt
 
 // run waits, and sends what has come of it.
 func (w *wait) run() error {
+	reasons, err := w.reasons()
+	if err != nil {
+		return err
+	}
+	return w.stream.Send(&agentpb.ReadyEvent{Done: true, Ready: len(reasons) == 0, Reasons: reasons})
+}
+
+// reasons waits until the server has answered, and returns why if it never will.
+func (w *wait) reasons() ([]string, error) {
 	limit := time.Duration(w.readiness.GetTimeoutSeconds()) * time.Second
 	if w.readiness == nil {
 		limit = w.steady + settleTime
 	}
 	if (w.readiness == nil) != (w.steady > 0) || limit <= 0 || limit > maxReadySeconds*time.Second {
-		return fault.New(agentpb.Reason_INVALID, "say how to ask the server and for how long, 1 s to a day, or how long the unit has to run")
+		return nil, fault.New(agentpb.Reason_INVALID, "say how to ask the server and for how long, 1 s to a day, or how long the unit has to run")
 	}
 	ctx, cancel := context.WithTimeout(w.stream.Context(), limit)
 	defer cancel()
@@ -84,13 +93,11 @@ func (w *wait) run() error {
 	reasons, err := w.until(ctx)
 	switch {
 	case w.stream.Context().Err() != nil:
-		return w.stream.Context().Err()
+		return nil, w.stream.Context().Err()
 	case errors.Is(err, context.DeadlineExceeded):
-		reasons = append([]string{fmt.Sprintf("%s has not answered within %s: %s", w.unit, limit, w.said)}, w.journal(w.stream.Context(), w.unit)...)
-	case err != nil:
-		return err
+		return append([]string{fmt.Sprintf("%s has not answered within %s: %s", w.unit, limit, w.said)}, w.journal(w.stream.Context(), w.unit)...), nil
 	}
-	return w.stream.Send(&agentpb.ReadyEvent{Done: true, Ready: len(reasons) == 0, Reasons: reasons})
+	return reasons, err
 }
 
 // wait is one AwaitReady on its way, or one AwaitQuadlet.

@@ -92,7 +92,7 @@ func New() *cobra.Command {
 	addPulumi(root, &g)
 	add(root, groupLook, newDriftCmd(), newEnvCmd(), newVersionCmd())
 	add(root, groupDeploy, newBackupCmd(), newRestoreCmd())
-	add(root, groupUse, newAskCmd(), newTunnelCmd(), newModelCmd(), newSecretsCmd())
+	add(root, groupUse, newAskCmd(), newTunnelCmd(), newSwitchCmd(), newModelCmd(), newSecretsCmd())
 	add(root, groupFiles, newValidateCmd(), newPinCmd(), newBootstrapCmd(), newProbeCmd(), newRenderCmd())
 	add(root, groupLab, newLabCmd())
 	root.SetHelpCommandGroupID(groupLook)

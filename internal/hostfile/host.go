@@ -440,6 +440,21 @@ func (h *Host) ContainersOf(runtime string) *Containers {
 	return find(h.Containers, runtime, func(c *Containers) string { return c.Runtime })
 }
 
+// GroupOf returns the servers that take turns with a server, itself among them, in the order of the file; nil when it always
+// runs.
+func (h *Host) GroupOf(s *Server) []*Server {
+	if s.Exclusive == "" {
+		return nil
+	}
+	var group []*Server
+	for i := range h.Servers {
+		if h.Servers[i].Exclusive == s.Exclusive {
+			group = append(group, &h.Servers[i])
+		}
+	}
+	return group
+}
+
 // Engine returns the engine with the given name, or nil.
 func (h *Host) Engine(name string) *Engine {
 	return find(h.Engines, name, func(e *Engine) string { return e.Name })

@@ -152,7 +152,7 @@ var schema = labelled("NAME", hostName, "the file's base name, which is also the
 				attr("user", containerUser, func(s *Server) *string { return &s.User },
 					"Who a container runs as: `UID:GID`. Not for the runtime `systemd`, which gives each server a user of its own.", otherwise("a user of its own, `llm-NAME`")),
 				attr("exclusive", projectName, func(s *Server) *string { return &s.Exclusive },
-					"A name that servers share of which only one runs at a time, since they don't fit side by side. The first of them in this file runs after a deployment.", otherwise("none: it always runs")),
+					"A name that servers share of which only one runs at a time, since they don't fit side by side. The first of them in this file runs first, and after each start of the machine; `llmhost switch` lets another run.", otherwise("none: it always runs")),
 				attr("quantization", plainWord, func(s *Server) *string { return &s.Quantization },
 					"vLLM's `--quantization`, such as `fp8`.", otherwise("the model's own")),
 				attr("attention_backend", plainWord, func(s *Server) *string { return &s.AttentionBackend },

@@ -45,8 +45,10 @@ type SystemdUnitArgs struct {
 	DropIns   map[string]string `pulumi:"dropIns,optional"`
 	RestartOn map[string]string `pulumi:"restartOn,optional"`
 	Readiness *Readiness        `pulumi:"readiness,optional"`
-	Rollback  *bool             `pulumi:"rollback,optional"`
-	Adopt     bool              `pulumi:"adopt,optional"`
+	// Alternatives conflict with the unit by their texts; here they say what counts as running.
+	Alternatives []string `pulumi:"alternatives,optional"`
+	Rollback     *bool    `pulumi:"rollback,optional"`
+	Adopt        bool     `pulumi:"adopt,optional"`
 
 	RuntimeProperties map[string]string `pulumi:"runtimeProperties,optional"`
 	ShadowedBy        string            `pulumi:"shadowedBy,optional"`
@@ -86,6 +88,7 @@ func (a *SystemdUnitArgs) Annotate(an infer.Annotator) {
 	an.SetDefault(&a.State, stateRunning)
 	an.Describe(&a.DropIns, "All drop-ins that may change the unit: text by path. Others are removed.")
 	an.Describe(&a.RestartOn, "Digests of what the unit uses, by any name. A change restarts the unit.")
+	an.Describe(&a.Alternatives, "Units of which one may run in this one's place: which of them runs at the moment is no difference, and that none does is. A change of this unit leaves the one running that runs.")
 	an.Describe(&a.Readiness, "How to ask the server behind the unit whether it works.")
 	an.Describe(&a.Rollback, "When a new text runs and doesn't become healthy, put back the one that ran before, start it and ask it again. The update has then failed.")
 	an.SetDefault(&a.Rollback, true)

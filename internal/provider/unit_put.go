@@ -44,14 +44,18 @@ func (*SystemdUnit) put(ctx context.Context, in SystemdUnitArgs, old *SystemdUni
 	if err != nil {
 		return SystemdUnitState{}, err
 	}
+	running, onDemand, err := turn(ctx, h, in)
+	if err != nil {
+		return SystemdUnitState{}, err
+	}
 	p := &unitPut{host: h, in: in, claim: c}
-	if in.State == stateRunning && (in.Rollback == nil || *in.Rollback) {
+	if in.State == stateRunning && running && (in.Rollback == nil || *in.Rollback) {
 		p.old = old
 	}
 	progressf(ctx, "installing %s", in.Name)
 	resp, err := h.Agent().PutUnit(ctx, &agentpb.PutUnitRequest{
 		Claim: c, Content: in.Content, Enabled: in.Enabled == nil || *in.Enabled,
-		Running: in.State == stateRunning, OnDemand: in.State == stateOnDemand, DropIns: in.DropIns, Restart: restart,
+		Running: running, OnDemand: onDemand, DropIns: in.DropIns, Restart: restart,
 		KeepPrevious: p.old != nil,
 	})
 	if err != nil {
@@ -62,13 +66,29 @@ func (*SystemdUnit) put(ctx context.Context, in SystemdUnitArgs, old *SystemdUni
 		return p.failed(ctx, Recorded{Generation: g}, "failed", startFailure(err)...)
 	}
 	rec := recorded(resp.GetGeneration())
-	if in.State != stateRunning {
+	if !running {
 		return SystemdUnitState{in, rec}, nil
 	}
 	if seen := resp.GetState(); seen.GetActiveState() == "failed" {
 		return p.failed(ctx, rec, "failed", failureReasons(in.Name, seen)...)
 	}
 	return p.await(ctx, rec, resp)
+}
+
+// turn decides whether a unit is to run now. Of units that take turns the one that runs goes on running, with its new text,
+// and the others leave it alone.
+func turn(ctx context.Context, h Host, in SystemdUnitArgs) (running, onDemand bool, err error) {
+	running, onDemand = in.State == stateRunning, in.State == stateOnDemand
+	if len(in.Alternatives) == 0 || in.State == stateStopped {
+		return running, onDemand, nil
+	}
+	if running {
+		onDemand, err = alternativeRuns(ctx, h, in.Alternatives)
+		return !onDemand, onDemand, err
+	}
+	seen, err := h.Agent().ObserveUnit(ctx, &agentpb.ObserveUnitRequest{Name: in.Name})
+	running = err == nil && runs(seen)
+	return running, !running, err
 }
 
 // halfway is the state of a unit that is installed and doesn't work, with the reasons.

@@ -42,7 +42,9 @@ func (*SystemdUnit) Read(ctx context.Context, req infer.ReadRequest[SystemdUnitA
 	in.Content = observedUnitText(in.Content, seen.GetContent())
 	in.Enabled = &enabled
 	in.Masked = seen.GetMasked()
-	in.State = observedState(in.State, seen)
+	if in.State, err = observedTurn(ctx, h, in, observedState(in.State, seen)); err != nil {
+		return infer.ReadResponse[SystemdUnitArgs, SystemdUnitState]{}, err
+	}
 	dropIns, properties := runtimeProperties(seen.GetDropIns())
 	in.DropIns = observedDropIns(in.DropIns, dropIns)
 	in.RuntimeProperties = properties
@@ -50,6 +52,39 @@ func (*SystemdUnit) Read(ctx context.Context, req infer.ReadRequest[SystemdUnitA
 	in.Outdated = observedOutdated(in.State, seen)
 	rec := observedRecord(ctx, req.State.Recorded, seen.GetOwned())
 	return infer.ReadResponse[SystemdUnitArgs, SystemdUnitState]{ID: req.ID, Inputs: in, State: SystemdUnitState{in, rec}}, nil
+}
+
+// observedTurn is the state of a unit that takes turns with others: while one of them runs, the unit is as declared.
+func observedTurn(ctx context.Context, h Host, in SystemdUnitArgs, seen string) (string, error) {
+	if in.State != stateRunning || seen != stateStopped {
+		return seen, nil
+	}
+	running, err := alternativeRuns(ctx, h, in.Alternatives)
+	if err != nil || !running {
+		return seen, err
+	}
+	return stateRunning, nil
+}
+
+func alternativeRuns(ctx context.Context, h Host, units []string) (bool, error) {
+	for _, unit := range units {
+		other, err := h.Agent().ObserveUnit(ctx, &agentpb.ObserveUnitRequest{Name: unit})
+		if err != nil {
+			return false, err
+		}
+		if runs(other) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func runs(u *agentpb.UnitState) bool {
+	switch u.GetActiveState() {
+	case "active", "activating", "reloading", "refreshing":
+		return true
+	}
+	return false
 }
 
 // observedState puts systemd's states (systemd(1), CONCEPTS) into the words of the input.

@@ -6263,6 +6263,8 @@ type FolderEvidence struct {
 	Options       string                 `protobuf:"bytes,6,opt,name=options,proto3" json:"options,omitempty"`                         // of the mount, by commas
 	Protects      bool                   `protobuf:"varint,7,opt,name=protects,proto3" json:"protects,omitempty"`                      // files can be protected by the kernel (fs-verity)
 	Error         string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	Exists        bool                   `protobuf:"varint,9,opt,name=exists,proto3" json:"exists,omitempty"`
+	Mode          uint32                 `protobuf:"varint,10,opt,name=mode,proto3" json:"mode,omitempty"` // permission bits, if it exists
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6351,6 +6353,20 @@ func (x *FolderEvidence) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *FolderEvidence) GetExists() bool {
+	if x != nil {
+		return x.Exists
+	}
+	return false
+}
+
+func (x *FolderEvidence) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
 }
 
 type SwitchUnitRequest struct {
@@ -7079,7 +7095,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x14\n" +
 	"\x05error\x18\x03 \x01(\tR\x05error\x12\x16\n" +
-	"\x06absent\x18\x04 \x01(\bR\x06absent\"\xf2\x01\n" +
+	"\x06absent\x18\x04 \x01(\bR\x06absent\"\x9e\x02\n" +
 	"\x0eFolderEvidence\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n" +
 	"\n" +
@@ -7092,7 +7108,10 @@ const file_agent_proto_rawDesc = "" +
 	"fileSystem\x12\x18\n" +
 	"\aoptions\x18\x06 \x01(\tR\aoptions\x12\x1a\n" +
 	"\bprotects\x18\a \x01(\bR\bprotects\x12\x14\n" +
-	"\x05error\x18\b \x01(\tR\x05error\"z\n" +
+	"\x05error\x18\b \x01(\tR\x05error\x12\x16\n" +
+	"\x06exists\x18\t \x01(\bR\x06exists\x12\x12\n" +
+	"\x04mode\x18\n" +
+	" \x01(\rR\x04mode\"z\n" +
 	"\x11SwitchUnitRequest\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\tR\x04unit\x12\x16\n" +
 	"\x06others\x18\x02 \x03(\tR\x06others\x129\n" +

@@ -18,6 +18,8 @@ type SystemdUnit struct {
 
 	// Take over what exists on the host and isn't llmhost's, instead of refusing it. What was taken over stays on the host when the resource is deleted.
 	Adopt pulumi.BoolPtrOutput `pulumi:"adopt"`
+	// Units of which one may run in this one's place: which of them runs at the moment is no difference, and that none does is. A change of this unit leaves the one running that runs.
+	Alternatives pulumi.StringArrayOutput `pulumi:"alternatives"`
 	// Text of the unit file. What systemd reads alike is no difference: another order of directives or another spelling of a value.
 	Content pulumi.StringOutput `pulumi:"content"`
 	// All drop-ins that may change the unit: text by path. Others are removed.
@@ -126,6 +128,8 @@ func (SystemdUnitState) ElementType() reflect.Type {
 type systemdUnitArgs struct {
 	// Take over what exists on the host and isn't llmhost's, instead of refusing it. What was taken over stays on the host when the resource is deleted.
 	Adopt *bool `pulumi:"adopt"`
+	// Units of which one may run in this one's place: which of them runs at the moment is no difference, and that none does is. A change of this unit leaves the one running that runs.
+	Alternatives []string `pulumi:"alternatives"`
 	// Text of the unit file. What systemd reads alike is no difference: another order of directives or another spelling of a value.
 	Content string `pulumi:"content"`
 	// All drop-ins that may change the unit: text by path. Others are removed.
@@ -156,6 +160,8 @@ type systemdUnitArgs struct {
 type SystemdUnitArgs struct {
 	// Take over what exists on the host and isn't llmhost's, instead of refusing it. What was taken over stays on the host when the resource is deleted.
 	Adopt pulumi.BoolPtrInput
+	// Units of which one may run in this one's place: which of them runs at the moment is no difference, and that none does is. A change of this unit leaves the one running that runs.
+	Alternatives pulumi.StringArrayInput
 	// Text of the unit file. What systemd reads alike is no difference: another order of directives or another spelling of a value.
 	Content pulumi.StringInput
 	// All drop-ins that may change the unit: text by path. Others are removed.
@@ -222,6 +228,11 @@ func (o SystemdUnitOutput) ToSystemdUnitOutputWithContext(ctx context.Context) S
 // Take over what exists on the host and isn't llmhost's, instead of refusing it. What was taken over stays on the host when the resource is deleted.
 func (o SystemdUnitOutput) Adopt() pulumi.BoolPtrOutput {
 	return o.ApplyT(func(v *SystemdUnit) pulumi.BoolPtrOutput { return v.Adopt }).(pulumi.BoolPtrOutput)
+}
+
+// Units of which one may run in this one's place: which of them runs at the moment is no difference, and that none does is. A change of this unit leaves the one running that runs.
+func (o SystemdUnitOutput) Alternatives() pulumi.StringArrayOutput {
+	return o.ApplyT(func(v *SystemdUnit) pulumi.StringArrayOutput { return v.Alternatives }).(pulumi.StringArrayOutput)
 }
 
 // Text of the unit file. What systemd reads alike is no difference: another order of directives or another spelling of a value.
