@@ -42,6 +42,10 @@ const usage = `llmhost-agent is started by llmhost, and by units on a host for o
         undo a change that llmhost has not confirmed, or all of them
   llmhost-agent drain ADDRESS DURATION [KEYFILE]
         wait until no request runs at a model server that is about to be stopped
+  llmhost-agent start --socket PATH [--readable PATH]... -- PROGRAM [ARGUMENT]...
+        become a server in a container, which is to make the socket
+  llmhost-agent answers [--key-file PATH] ADDRESS MODEL
+        ask a server whether it works, as a container's health check
   llmhost-agent --version
 
 A RECORD is a file in ` + checkrecord.Folder + `. The exit status is 1 when something is
@@ -76,6 +80,12 @@ func run(args []string) error {
 		return serve(ctx)
 	}
 	mode, args := args[0], args[1:]
+	switch mode {
+	case "start":
+		return start(args)
+	case "answers":
+		return answers(ctx, args)
+	}
 	flags := flag.NewFlagSet(mode, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	var maxAge time.Duration

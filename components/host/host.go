@@ -7,6 +7,7 @@ package host
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"github.com/llmhost/llmhost/components/compose"
 	"github.com/llmhost/llmhost/components/inference"
 	"github.com/llmhost/llmhost/components/model"
 	"github.com/llmhost/llmhost/internal/hostfile"
@@ -197,6 +199,7 @@ func (c *InferenceHost) modelArgs(h *hostfile.Host, source modelfile.Source, sha
 
 func (c *InferenceHost) declareServers(ctx *pulumi.Context, h *hostfile.Host, facts *hostfile.Facts, keys map[string][]secrets.Key) error {
 	addresses := pulumi.StringMap{}
+	projects := projects{}
 	for _, server := range h.Servers {
 		s, err := inference.NewServer(h, facts, server)
 		if err != nil {
@@ -205,10 +208,17 @@ func (c *InferenceHost) declareServers(ctx *pulumi.Context, h *hostfile.Host, fa
 		if secret := h.Secret(server.APIKey); secret != nil {
 			s.APIKeys = &inference.APIKeys{Secret: *secret, Keys: keys[secret.Name]}
 		}
-		m, err := inference.NewModelServer(ctx, server.Name, inference.ModelServerArgs{
-			Server: s,
-			Needs:  c.needs(s),
-		}, pulumi.Parent(c))
+		args := inference.ModelServerArgs{Server: s, Needs: c.needs(s)}
+		var m *inference.ModelServer
+		switch server.Runtime {
+		case hostfile.RuntimeCompose:
+			m, err = inference.NewContainedServer(ctx, server.Name, args, pulumi.Parent(c))
+			if err == nil {
+				projects.add(s, slices.Concat(m.Own(), args.Needs))
+			}
+		default:
+			m, err = inference.NewModelServer(ctx, server.Name, args, pulumi.Parent(c))
+		}
 		if err != nil {
 			return err
 		}
@@ -216,6 +226,41 @@ func (c *InferenceHost) declareServers(ctx *pulumi.Context, h *hostfile.Host, fa
 		addresses[server.Name] = m.Address
 	}
 	c.Servers = addresses.ToStringMapOutput()
+	return c.declareProjects(ctx, h, projects)
+}
+
+// projects are the compose projects of a host, by name.
+type projects map[string]*project
+
+// project are the servers of a compose project with what they need.
+type project struct {
+	servers []*inference.Server
+	needs   []pulumi.Resource
+}
+
+func (p projects) add(s *inference.Server, needs []pulumi.Resource) {
+	name := compose.NameOf(&s.Server)
+	if p[name] == nil {
+		p[name] = &project{}
+	}
+	p[name].servers = append(p[name].servers, s)
+	for _, n := range needs {
+		if !slices.Contains(p[name].needs, n) {
+			p[name].needs = append(p[name].needs, n)
+		}
+	}
+}
+
+func (c *InferenceHost) declareProjects(ctx *pulumi.Context, h *hostfile.Host, all projects) error {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		p := all[name]
+		_, err := compose.NewComponent(ctx, compose.ComponentArgs{
+			Project: compose.NewProject(h, name, p.servers), Needs: p.needs,
+		}, pulumi.Parent(c))
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

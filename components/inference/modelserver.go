@@ -26,7 +26,14 @@ type ModelServer struct {
 
 	User  *llmhost.SystemUser
 	Check *llmhost.SystemdUnit
-	Unit  *llmhost.SystemdUnit
+	Unit  *llmhost.SystemdUnit // nil for a server in a container
+
+	files []pulumi.Resource
+}
+
+// Own are what the server has for itself on the host, and needs before it starts.
+func (m *ModelServer) Own() []pulumi.Resource {
+	return append([]pulumi.Resource{m.User, m.Check}, m.files...)
 }
 
 // ModelServerArgs is what a model server is made of.
@@ -49,10 +56,62 @@ func NewModelServer(ctx *pulumi.Context, name string, args ModelServerArgs, opts
 	if err != nil {
 		return nil, fmt.Errorf("%s: server %q can't be written as a systemd unit: %w", s.Server.Range, s.Server.Name, err)
 	}
+	m, err := declare(ctx, name, args, opts...)
+	if err != nil {
+		return nil, err
+	}
+	declared := &llmhost.SystemdUnitArgs{
+		Name:      pulumi.String(s.Server.UnitName()),
+		Content:   pulumi.String(text),
+		RestartOn: pulumi.ToStringMap(s.RestartOn()),
+	}
+	if len(s.Group) > 0 {
+		declared.Alternatives = pulumi.ToStringArray(s.Alternatives())
+	}
+	if s.Starts() {
+		declared.Readiness = s.Readiness().Args()
+	} else {
+		declared.Enabled, declared.State = pulumi.Bool(false), pulumi.String("onDemand")
+	}
+	m.Unit, err = llmhost.NewSystemdUnit(ctx, name+"-unit", declared, pulumi.Parent(m), pulumi.DependsOn(slices.Concat(m.Own(), args.Needs)))
+	if err != nil {
+		return nil, fmt.Errorf("declare the unit of server %q: %w", name, err)
+	}
+	return m, ctx.RegisterResourceOutputs(m, pulumi.Map{"address": m.Address})
+}
+
+// Args are the readiness as a resource takes it.
+func (r Readiness) Args() llmhost.ReadinessArgs {
+	args := llmhost.ReadinessArgs{
+		Address:        pulumi.String(r.Address),
+		Model:          pulumi.String(r.Model),
+		TimeoutSeconds: pulumi.Int(r.TimeoutSeconds),
+	}
+	if r.Credential != "" {
+		args.Credential = pulumi.String(r.Credential)
+	}
+	return args
+}
+
+// NewContainedServer declares what a server in a container has on the host beside its container,
+// which something else declares: its user, whose group opens its socket, and the check of its
+// models. The names are those of a server without one.
+func NewContainedServer(ctx *pulumi.Context, name string, args ModelServerArgs, opts ...pulumi.ResourceOption) (*ModelServer, error) {
+	m, err := declare(ctx, name, args, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return m, ctx.RegisterResourceOutputs(m, pulumi.Map{"address": m.Address})
+}
+
+// declare declares what every server has, whatever runs it.
+func declare(ctx *pulumi.Context, name string, args ModelServerArgs, opts ...pulumi.ResourceOption) (*ModelServer, error) {
+	s := args.Server
 	m := &ModelServer{}
 	if err := ctx.RegisterComponentResource(modelServerToken, name, m, opts...); err != nil {
 		return nil, fmt.Errorf("declare server %q: %w", name, err)
 	}
+	var err error
 	m.User, err = llmhost.NewSystemUser(ctx, name+"-user", &llmhost.SystemUserArgs{
 		Name:    pulumi.String(s.Server.UserName()),
 		Comment: pulumi.String("llmhost model server " + s.Server.Name),
@@ -73,7 +132,7 @@ func NewModelServer(ctx *pulumi.Context, name string, args ModelServerArgs, opts
 	if err != nil {
 		return nil, fmt.Errorf("declare the check of server %q: %w", name, err)
 	}
-	files, err := declareFiles(ctx, name, s, pulumi.Parent(m))
+	m.files, err = declareFiles(ctx, name, s, pulumi.Parent(m))
 	if err != nil {
 		return nil, err
 	}
@@ -81,34 +140,9 @@ func NewModelServer(ctx *pulumi.Context, name string, args ModelServerArgs, opts
 	if err != nil {
 		return nil, err
 	}
-	declared := &llmhost.SystemdUnitArgs{
-		Name:      pulumi.String(s.Server.UnitName()),
-		Content:   pulumi.String(text),
-		RestartOn: pulumi.ToStringMap(s.RestartOn()),
-	}
-	if len(s.Group) > 0 {
-		declared.Alternatives = pulumi.ToStringArray(s.Alternatives())
-	}
-	if s.Starts() {
-		readiness := s.Readiness()
-		asked := llmhost.ReadinessArgs{
-			Address:        pulumi.String(readiness.Address),
-			Model:          pulumi.String(readiness.Model),
-			TimeoutSeconds: pulumi.Int(readiness.TimeoutSeconds),
-		}
-		if readiness.Credential != "" {
-			asked.Credential = pulumi.String(readiness.Credential)
-		}
-		declared.Readiness = asked
-	} else {
-		declared.Enabled, declared.State = pulumi.Bool(false), pulumi.String("onDemand")
-	}
-	m.Unit, err = llmhost.NewSystemdUnit(ctx, name+"-unit", declared, pulumi.Parent(m), pulumi.DependsOn(slices.Concat([]pulumi.Resource{m.User, m.Check}, files, keys, args.Needs)))
-	if err != nil {
-		return nil, fmt.Errorf("declare the unit of server %q: %w", name, err)
-	}
+	m.files = append(m.files, keys...)
 	m.Address = pulumi.String(s.Address()).ToStringOutput()
-	return m, ctx.RegisterResourceOutputs(m, pulumi.Map{"address": m.Address})
+	return m, nil
 }
 
 // declareFiles declares the small files that a server's engine reads, in their folder. Every user

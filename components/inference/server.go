@@ -190,3 +190,7 @@ func (s *Server) modelBinds() systemd.Binds {
 	}
 	return binds
 }
+
+// ModelBinds are the model and its companions: where they are on the host, and where every runtime
+// shows them to the server, read-only.
+func (s *Server) ModelBinds() systemd.Binds { return s.modelBinds() }

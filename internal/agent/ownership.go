@@ -27,6 +27,7 @@ const (
 	kindEngineRoot = "EngineRoot"
 	kindPackage    = "Package"
 	kindVenv       = "Venv"
+	kindCompose    = "ComposeProject"
 )
 
 // AcquireLease makes this agent's session the one that may change the host.
@@ -104,7 +105,7 @@ func validate(kind string, c *agentpb.Claim) error {
 	case c.GetKind() != kind:
 		return fault.New(agentpb.Reason_INVALID, "the claim is of a %s, and a %s was to be changed", c.GetKind(), kind)
 	}
-	if kind == kindUser || kind == kindUnit || kind == kindImage || kind == kindQuadlet || kind == kindPackage {
+	if kind == kindUser || kind == kindUnit || kind == kindImage || kind == kindQuadlet || kind == kindPackage || kind == kindCompose {
 		return nil // their names have rules of their own
 	}
 	return validPath(c.GetId())

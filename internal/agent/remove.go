@@ -44,6 +44,7 @@ func (s *Server) Remove(ctx context.Context, req *agentpb.RemoveRequest) (*agent
 		kindEngineRoot: s.removeEngineRoot,
 		kindPackage:    s.removePackage,
 		kindVenv:       s.removeVenv,
+		kindCompose:    s.removeCompose,
 	}[c.GetKind()]
 	if configurations[c.GetKind()] || c.GetKind() == kindFile && req.GetGuard() != nil {
 		effect := c.GetKind()

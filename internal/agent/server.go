@@ -17,6 +17,7 @@ import (
 	"github.com/llmhost/llmhost/internal/agent/confine"
 	"github.com/llmhost/llmhost/internal/agent/container"
 	"github.com/llmhost/llmhost/internal/agent/digest"
+	"github.com/llmhost/llmhost/internal/agent/docker"
 	"github.com/llmhost/llmhost/internal/agent/fault"
 	"github.com/llmhost/llmhost/internal/agent/guard"
 	"github.com/llmhost/llmhost/internal/agent/lease"
@@ -62,6 +63,7 @@ type Server struct {
 	timer     guard.Timer
 	confine   *confine.Host
 	guardRoot string // where the unit for the next boot is written
+	docker    docker.Client
 	locks     locks
 
 	mu    sync.Mutex
@@ -107,6 +109,7 @@ func NewServer(o Options) *Server {
 		timer:     manager,
 		confine:   &confine.Host{Units: manager},
 		guardRoot: "/",
+		docker:    docker.Client{Socket: docker.DefaultSocket},
 
 		state: newState(o.StateDir),
 	}
@@ -165,6 +168,7 @@ var stateFiles = []struct {
 	{"images", regexp.MustCompile(`^[A-Za-z]+-[0-9a-f]{32}\.part$`)},
 	{guardFolder, regexp.MustCompile(`^([0-9a-f]{32}\.(json|outcome)|llmhost-agent|\.llmhost-[0-9a-f-]+)$`)},
 	{"previous", regexp.MustCompile(`^([A-Za-z]+-[0-9a-f]{32}\.json|\.llmhost-[0-9a-f-]+)$`)},
+	{"compose", regexp.MustCompile(`^([a-z0-9][a-z0-9_-]*\.json|\.llmhost-[0-9a-f-]+)$`)},
 	{"agent", regexp.MustCompile(`^[0-9a-f]{64}$`)},
 	{".", regexp.MustCompile(`^(verify-[0-9]+|lease|lease\.lock)$`)},
 }

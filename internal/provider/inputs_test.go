@@ -20,6 +20,7 @@ var replaceKeys = map[string][]string{
 	"Credential": {"path"},
 	"Quadlet":    {"user", "name"},
 	"EngineRoot": {"path"}, "Package": {"name"}, "Venv": {"sha256", "root"},
+	"ComposeProject": {"name"},
 }
 
 // withoutDiff are the inputs whose change changes nothing on the host: where a file comes from

@@ -14,6 +14,7 @@ func TestPendingID(t *testing.T) {
 		"Credential": "/etc/llmhost/credentials/a",
 		"Quadlet":    "llm-a/llmhost-a",
 		"EngineRoot": "/opt/a", "Package": "llama.cpp-tools", "Venv": "/opt/a/" + requirements.Digest(requirementsA),
+		"ComposeProject": "a",
 	}
 	for _, kind := range kinds {
 		in, _ := sample(kind)

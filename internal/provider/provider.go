@@ -53,6 +53,7 @@ func New(opts ...Option) provider.Provider {
 			infer.Resource(&EngineRoot{}),
 			infer.Resource(&Package{}),
 			infer.Resource(&Venv{}),
+			infer.Resource(&ComposeProject{}),
 		},
 		Config: infer.Config(&Config{}),
 	}), i)

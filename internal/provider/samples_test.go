@@ -14,7 +14,7 @@ import (
 	"github.com/llmhost/llmhost/internal/requirements"
 )
 
-var kinds = []string{"Credential", "Directory", "Engine", "EngineRoot", "File", "Image", "Model", "Package", "Program", "Quadlet", "SystemUser", "SystemdUnit", "Venv"}
+var kinds = []string{"ComposeProject", "Credential", "Directory", "Engine", "EngineRoot", "File", "Image", "Model", "Package", "Program", "Quadlet", "SystemUser", "SystemdUnit", "Venv"}
 
 const (
 	digestA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -106,6 +106,14 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 	case "Program":
 		return resource.PropertyMap{"path": str("/usr/local/lib/a"), "release": str("1.0.0"), "current": boolean(true), "adopt": boolean(false)},
 			resource.PropertyMap{"path": str("/usr/local/lib/b"), "release": str("2.0.0"), "current": boolean(false), "adopt": boolean(true)}
+	case "ComposeProject":
+		return resource.PropertyMap{
+				"name": str("a"), "content": str("services: {}"), "accounts": object("A_UID", "user:llm-a"), "folders": object("/run/llmhost/a", "llm-a:llm-a"),
+				"readiness": resource.NewProperty(resource.PropertyMap{"a": readiness()}), "differences": resource.NewProperty(resource.PropertyMap{}), "adopt": boolean(false)},
+			resource.PropertyMap{
+				"name": str("b"), "content": str("services: {a: {}}"), "accounts": object("A_UID", "user:llm-b"), "folders": object("/run/llmhost/a", "llm-a:llm-b"),
+				"readiness":   resource.NewProperty(resource.PropertyMap{"b": readiness()}),
+				"differences": object("a.memory", "1, and was made 2"), "adopt": boolean(true)}
 	case "SystemUser":
 		return resource.PropertyMap{"name": str("llm-a"), "home": str("/srv/a"), "shell": str("/bin/sh"), "comment": str("a"), "groups": list("video"), "locked": boolean(true), "containers": boolean(false), "lacks": list(), "adopt": boolean(false)},
 			resource.PropertyMap{"name": str("llm-b"), "home": str("/srv/b"), "shell": str("/bin/bash"), "comment": str("b"), "groups": list("render"), "locked": boolean(false), "containers": boolean(true), "lacks": list("linger"), "adopt": boolean(true)}

@@ -62,6 +62,8 @@ const (
 	Reason_BAD_MODEL          Reason = 19 // the bytes are as pinned, and no model that may be used
 	Reason_FETCH_FAILED       Reason = 20 // the origin did not give the bytes; metadata "url"
 	Reason_REFUSED            Reason = 40 // a tool of the host refuses a configuration; nothing has changed
+	Reason_CONTAINER_FAILED   Reason = 50 // Docker refused a project, or its containers don't work; metadata "project", "generation", "log"
+	Reason_NO_ANSWER          Reason = 51 // a service of the host, such as Docker, is there and doesn't answer
 )
 
 // Enum value maps for Reason.
@@ -89,6 +91,8 @@ var (
 		19: "BAD_MODEL",
 		20: "FETCH_FAILED",
 		40: "REFUSED",
+		50: "CONTAINER_FAILED",
+		51: "NO_ANSWER",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED": 0,
@@ -113,6 +117,8 @@ var (
 		"BAD_MODEL":          19,
 		"FETCH_FAILED":       20,
 		"REFUSED":            40,
+		"CONTAINER_FAILED":   50,
+		"NO_ANSWER":          51,
 	}
 )
 
@@ -5378,6 +5384,377 @@ func (x *ImageState) GetOwned() *Owned {
 	return nil
 }
 
+type PutComposeRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Claim   *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`     // id is the project's name
+	Content string                 `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"` // of compose.yaml, below /etc/llmhost/compose/NAME
+	// Variables of the text by name: "user:NAME" or "group:NAME", whose number only the host knows.
+	Accounts map[string]string `protobuf:"bytes,3,rep,name=accounts,proto3" json:"accounts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Folders below /run/llmhost that hold the servers' sockets, by path: "OWNER:GROUP", by names
+	// or numbers. They are made now and at each boot.
+	Folders       map[string]string     `protobuf:"bytes,4,rep,name=folders,proto3" json:"folders,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Readiness     map[string]*Readiness `protobuf:"bytes,5,rep,name=readiness,proto3" json:"readiness,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // how to ask the server in a service, by the service's name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutComposeRequest) Reset() {
+	*x = PutComposeRequest{}
+	mi := &file_agent_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutComposeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutComposeRequest) ProtoMessage() {}
+
+func (x *PutComposeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutComposeRequest.ProtoReflect.Descriptor instead.
+func (*PutComposeRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *PutComposeRequest) GetClaim() *Claim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+func (x *PutComposeRequest) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+func (x *PutComposeRequest) GetAccounts() map[string]string {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
+func (x *PutComposeRequest) GetFolders() map[string]string {
+	if x != nil {
+		return x.Folders
+	}
+	return nil
+}
+
+func (x *PutComposeRequest) GetReadiness() map[string]*Readiness {
+	if x != nil {
+		return x.Readiness
+	}
+	return nil
+}
+
+type ComposeEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Progress      string                 `protobuf:"bytes,1,opt,name=progress,proto3" json:"progress,omitempty"`
+	Result        *ChangeResponse        `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"` // last event
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComposeEvent) Reset() {
+	*x = ComposeEvent{}
+	mi := &file_agent_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComposeEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComposeEvent) ProtoMessage() {}
+
+func (x *ComposeEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComposeEvent.ProtoReflect.Descriptor instead.
+func (*ComposeEvent) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *ComposeEvent) GetProgress() string {
+	if x != nil {
+		return x.Progress
+	}
+	return ""
+}
+
+func (x *ComposeEvent) GetResult() *ChangeResponse {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+type ObserveComposeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                                                                                     // of the project
+	Readiness     map[string]*Readiness  `protobuf:"bytes,2,rep,name=readiness,proto3" json:"readiness,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // also ask the servers, each within its timeout_seconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveComposeRequest) Reset() {
+	*x = ObserveComposeRequest{}
+	mi := &file_agent_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveComposeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveComposeRequest) ProtoMessage() {}
+
+func (x *ObserveComposeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveComposeRequest.ProtoReflect.Descriptor instead.
+func (*ObserveComposeRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *ObserveComposeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ObserveComposeRequest) GetReadiness() map[string]*Readiness {
+	if x != nil {
+		return x.Readiness
+	}
+	return nil
+}
+
+type ComposeState struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Exists  bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"` // the file or a container of the project is there
+	Content string                 `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	// What isn't as it was applied, by "SERVICE.PROPERTY": what it is now and what it was. A container
+	// that isn't running, is unhealthy, was killed for its memory or whose server doesn't answer is
+	// under "SERVICE.state", one that belongs to no service under "NAME.container".
+	Differences   map[string]string   `protobuf:"bytes,3,rep,name=differences,proto3" json:"differences,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Containers    []*ComposeContainer `protobuf:"bytes,4,rep,name=containers,proto3" json:"containers,omitempty"` // sorted by service
+	Owned         *Owned              `protobuf:"bytes,5,opt,name=owned,proto3" json:"owned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComposeState) Reset() {
+	*x = ComposeState{}
+	mi := &file_agent_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComposeState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComposeState) ProtoMessage() {}
+
+func (x *ComposeState) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComposeState.ProtoReflect.Descriptor instead.
+func (*ComposeState) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *ComposeState) GetExists() bool {
+	if x != nil {
+		return x.Exists
+	}
+	return false
+}
+
+func (x *ComposeState) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+func (x *ComposeState) GetDifferences() map[string]string {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+func (x *ComposeState) GetContainers() []*ComposeContainer {
+	if x != nil {
+		return x.Containers
+	}
+	return nil
+}
+
+func (x *ComposeState) GetOwned() *Owned {
+	if x != nil {
+		return x.Owned
+	}
+	return nil
+}
+
+// ComposeContainer is what Docker says of a container of a project.
+type ComposeContainer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Image         string                 `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`                             // the id of the image that it was made from
+	ConfigHash    string                 `protobuf:"bytes,4,opt,name=config_hash,json=configHash,proto3" json:"config_hash,omitempty"` // Compose's own, of the service that it was made for
+	State         string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`                             // Docker's: running, exited, restarting, …
+	Health        string                 `protobuf:"bytes,6,opt,name=health,proto3" json:"health,omitempty"`                           // healthy, unhealthy, starting, or empty without a health check
+	Restarts      uint32                 `protobuf:"varint,7,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	OomKilled     bool                   `protobuf:"varint,8,opt,name=oom_killed,json=oomKilled,proto3" json:"oom_killed,omitempty"`
+	ExitCode      int32                  `protobuf:"varint,9,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComposeContainer) Reset() {
+	*x = ComposeContainer{}
+	mi := &file_agent_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComposeContainer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComposeContainer) ProtoMessage() {}
+
+func (x *ComposeContainer) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComposeContainer.ProtoReflect.Descriptor instead.
+func (*ComposeContainer) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *ComposeContainer) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *ComposeContainer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ComposeContainer) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *ComposeContainer) GetConfigHash() string {
+	if x != nil {
+		return x.ConfigHash
+	}
+	return ""
+}
+
+func (x *ComposeContainer) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ComposeContainer) GetHealth() string {
+	if x != nil {
+		return x.Health
+	}
+	return ""
+}
+
+func (x *ComposeContainer) GetRestarts() uint32 {
+	if x != nil {
+		return x.Restarts
+	}
+	return 0
+}
+
+func (x *ComposeContainer) GetOomKilled() bool {
+	if x != nil {
+		return x.OomKilled
+	}
+	return false
+}
+
+func (x *ComposeContainer) GetExitCode() int32 {
+	if x != nil {
+		return x.ExitCode
+	}
+	return 0
+}
+
 type PutEngineRootRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Claim         *Claim                 `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"` // id is the folder
@@ -5387,7 +5764,7 @@ type PutEngineRootRequest struct {
 
 func (x *PutEngineRootRequest) Reset() {
 	*x = PutEngineRootRequest{}
-	mi := &file_agent_proto_msgTypes[75]
+	mi := &file_agent_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5399,7 +5776,7 @@ func (x *PutEngineRootRequest) String() string {
 func (*PutEngineRootRequest) ProtoMessage() {}
 
 func (x *PutEngineRootRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[75]
+	mi := &file_agent_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5412,7 +5789,7 @@ func (x *PutEngineRootRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEngineRootRequest.ProtoReflect.Descriptor instead.
 func (*PutEngineRootRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{75}
+	return file_agent_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *PutEngineRootRequest) GetClaim() *Claim {
@@ -5431,7 +5808,7 @@ type ObserveEngineRootRequest struct {
 
 func (x *ObserveEngineRootRequest) Reset() {
 	*x = ObserveEngineRootRequest{}
-	mi := &file_agent_proto_msgTypes[76]
+	mi := &file_agent_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5443,7 +5820,7 @@ func (x *ObserveEngineRootRequest) String() string {
 func (*ObserveEngineRootRequest) ProtoMessage() {}
 
 func (x *ObserveEngineRootRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[76]
+	mi := &file_agent_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5456,7 +5833,7 @@ func (x *ObserveEngineRootRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveEngineRootRequest.ProtoReflect.Descriptor instead.
 func (*ObserveEngineRootRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{76}
+	return file_agent_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ObserveEngineRootRequest) GetPath() string {
@@ -5477,7 +5854,7 @@ type PutPackageRequest struct {
 
 func (x *PutPackageRequest) Reset() {
 	*x = PutPackageRequest{}
-	mi := &file_agent_proto_msgTypes[77]
+	mi := &file_agent_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5489,7 +5866,7 @@ func (x *PutPackageRequest) String() string {
 func (*PutPackageRequest) ProtoMessage() {}
 
 func (x *PutPackageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[77]
+	mi := &file_agent_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5502,7 +5879,7 @@ func (x *PutPackageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPackageRequest.ProtoReflect.Descriptor instead.
 func (*PutPackageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{77}
+	return file_agent_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *PutPackageRequest) GetClaim() *Claim {
@@ -5535,7 +5912,7 @@ type ObservePackageRequest struct {
 
 func (x *ObservePackageRequest) Reset() {
 	*x = ObservePackageRequest{}
-	mi := &file_agent_proto_msgTypes[78]
+	mi := &file_agent_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5547,7 +5924,7 @@ func (x *ObservePackageRequest) String() string {
 func (*ObservePackageRequest) ProtoMessage() {}
 
 func (x *ObservePackageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[78]
+	mi := &file_agent_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5560,7 +5937,7 @@ func (x *ObservePackageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservePackageRequest.ProtoReflect.Descriptor instead.
 func (*ObservePackageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{78}
+	return file_agent_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ObservePackageRequest) GetName() string {
@@ -5583,7 +5960,7 @@ type PackageState struct {
 
 func (x *PackageState) Reset() {
 	*x = PackageState{}
-	mi := &file_agent_proto_msgTypes[79]
+	mi := &file_agent_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5595,7 +5972,7 @@ func (x *PackageState) String() string {
 func (*PackageState) ProtoMessage() {}
 
 func (x *PackageState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[79]
+	mi := &file_agent_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5608,7 +5985,7 @@ func (x *PackageState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageState.ProtoReflect.Descriptor instead.
 func (*PackageState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{79}
+	return file_agent_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *PackageState) GetExists() bool {
@@ -5658,7 +6035,7 @@ type PutVenvRequest struct {
 
 func (x *PutVenvRequest) Reset() {
 	*x = PutVenvRequest{}
-	mi := &file_agent_proto_msgTypes[80]
+	mi := &file_agent_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5670,7 +6047,7 @@ func (x *PutVenvRequest) String() string {
 func (*PutVenvRequest) ProtoMessage() {}
 
 func (x *PutVenvRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[80]
+	mi := &file_agent_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5683,7 +6060,7 @@ func (x *PutVenvRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutVenvRequest.ProtoReflect.Descriptor instead.
 func (*PutVenvRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{80}
+	return file_agent_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *PutVenvRequest) GetClaim() *Claim {
@@ -5723,7 +6100,7 @@ type ObserveVenvRequest struct {
 
 func (x *ObserveVenvRequest) Reset() {
 	*x = ObserveVenvRequest{}
-	mi := &file_agent_proto_msgTypes[81]
+	mi := &file_agent_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5735,7 +6112,7 @@ func (x *ObserveVenvRequest) String() string {
 func (*ObserveVenvRequest) ProtoMessage() {}
 
 func (x *ObserveVenvRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[81]
+	mi := &file_agent_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5748,7 +6125,7 @@ func (x *ObserveVenvRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveVenvRequest.ProtoReflect.Descriptor instead.
 func (*ObserveVenvRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{81}
+	return file_agent_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ObserveVenvRequest) GetPath() string {
@@ -5768,7 +6145,7 @@ type InstallEvent struct {
 
 func (x *InstallEvent) Reset() {
 	*x = InstallEvent{}
-	mi := &file_agent_proto_msgTypes[82]
+	mi := &file_agent_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5780,7 +6157,7 @@ func (x *InstallEvent) String() string {
 func (*InstallEvent) ProtoMessage() {}
 
 func (x *InstallEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[82]
+	mi := &file_agent_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5793,7 +6170,7 @@ func (x *InstallEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallEvent.ProtoReflect.Descriptor instead.
 func (*InstallEvent) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{82}
+	return file_agent_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *InstallEvent) GetProgress() string {
@@ -5824,7 +6201,7 @@ type PutCredentialRequest struct {
 
 func (x *PutCredentialRequest) Reset() {
 	*x = PutCredentialRequest{}
-	mi := &file_agent_proto_msgTypes[83]
+	mi := &file_agent_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5836,7 +6213,7 @@ func (x *PutCredentialRequest) String() string {
 func (*PutCredentialRequest) ProtoMessage() {}
 
 func (x *PutCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[83]
+	mi := &file_agent_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5849,7 +6226,7 @@ func (x *PutCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredentialRequest.ProtoReflect.Descriptor instead.
 func (*PutCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{83}
+	return file_agent_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *PutCredentialRequest) GetClaim() *Claim {
@@ -5891,7 +6268,7 @@ type PutCredentialResponse struct {
 
 func (x *PutCredentialResponse) Reset() {
 	*x = PutCredentialResponse{}
-	mi := &file_agent_proto_msgTypes[84]
+	mi := &file_agent_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5903,7 +6280,7 @@ func (x *PutCredentialResponse) String() string {
 func (*PutCredentialResponse) ProtoMessage() {}
 
 func (x *PutCredentialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[84]
+	mi := &file_agent_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5916,7 +6293,7 @@ func (x *PutCredentialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredentialResponse.ProtoReflect.Descriptor instead.
 func (*PutCredentialResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{84}
+	return file_agent_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *PutCredentialResponse) GetGeneration() uint64 {
@@ -5950,7 +6327,7 @@ type ObserveCredentialRequest struct {
 
 func (x *ObserveCredentialRequest) Reset() {
 	*x = ObserveCredentialRequest{}
-	mi := &file_agent_proto_msgTypes[85]
+	mi := &file_agent_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5962,7 +6339,7 @@ func (x *ObserveCredentialRequest) String() string {
 func (*ObserveCredentialRequest) ProtoMessage() {}
 
 func (x *ObserveCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[85]
+	mi := &file_agent_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5975,7 +6352,7 @@ func (x *ObserveCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveCredentialRequest.ProtoReflect.Descriptor instead.
 func (*ObserveCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{85}
+	return file_agent_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *ObserveCredentialRequest) GetPath() string {
@@ -6009,7 +6386,7 @@ type CredentialState struct {
 
 func (x *CredentialState) Reset() {
 	*x = CredentialState{}
-	mi := &file_agent_proto_msgTypes[86]
+	mi := &file_agent_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6021,7 +6398,7 @@ func (x *CredentialState) String() string {
 func (*CredentialState) ProtoMessage() {}
 
 func (x *CredentialState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[86]
+	mi := &file_agent_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6034,7 +6411,7 @@ func (x *CredentialState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialState.ProtoReflect.Descriptor instead.
 func (*CredentialState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{86}
+	return file_agent_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *CredentialState) GetExists() bool {
@@ -6096,7 +6473,7 @@ type ExamineRequest struct {
 
 func (x *ExamineRequest) Reset() {
 	*x = ExamineRequest{}
-	mi := &file_agent_proto_msgTypes[87]
+	mi := &file_agent_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6108,7 +6485,7 @@ func (x *ExamineRequest) String() string {
 func (*ExamineRequest) ProtoMessage() {}
 
 func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[87]
+	mi := &file_agent_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6121,7 +6498,7 @@ func (x *ExamineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamineRequest.ProtoReflect.Descriptor instead.
 func (*ExamineRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{87}
+	return file_agent_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *ExamineRequest) GetFolders() []string {
@@ -6141,7 +6518,7 @@ type ExamineResponse struct {
 
 func (x *ExamineResponse) Reset() {
 	*x = ExamineResponse{}
-	mi := &file_agent_proto_msgTypes[88]
+	mi := &file_agent_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6153,7 +6530,7 @@ func (x *ExamineResponse) String() string {
 func (*ExamineResponse) ProtoMessage() {}
 
 func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[88]
+	mi := &file_agent_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6166,7 +6543,7 @@ func (x *ExamineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExamineResponse.ProtoReflect.Descriptor instead.
 func (*ExamineResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{88}
+	return file_agent_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *ExamineResponse) GetEvidence() []*Evidence {
@@ -6196,7 +6573,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_agent_proto_msgTypes[89]
+	mi := &file_agent_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6208,7 +6585,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[89]
+	mi := &file_agent_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6221,7 +6598,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{89}
+	return file_agent_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *Evidence) GetSource() string {
@@ -6271,7 +6648,7 @@ type FolderEvidence struct {
 
 func (x *FolderEvidence) Reset() {
 	*x = FolderEvidence{}
-	mi := &file_agent_proto_msgTypes[90]
+	mi := &file_agent_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6283,7 +6660,7 @@ func (x *FolderEvidence) String() string {
 func (*FolderEvidence) ProtoMessage() {}
 
 func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[90]
+	mi := &file_agent_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6296,7 +6673,7 @@ func (x *FolderEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FolderEvidence.ProtoReflect.Descriptor instead.
 func (*FolderEvidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{90}
+	return file_agent_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *FolderEvidence) GetPath() string {
@@ -6380,7 +6757,7 @@ type SwitchUnitRequest struct {
 
 func (x *SwitchUnitRequest) Reset() {
 	*x = SwitchUnitRequest{}
-	mi := &file_agent_proto_msgTypes[91]
+	mi := &file_agent_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6392,7 +6769,7 @@ func (x *SwitchUnitRequest) String() string {
 func (*SwitchUnitRequest) ProtoMessage() {}
 
 func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[91]
+	mi := &file_agent_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6405,7 +6782,7 @@ func (x *SwitchUnitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchUnitRequest.ProtoReflect.Descriptor instead.
 func (*SwitchUnitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{91}
+	return file_agent_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *SwitchUnitRequest) GetUnit() string {
@@ -6439,7 +6816,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_agent_proto_msgTypes[92]
+	mi := &file_agent_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6451,7 +6828,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[92]
+	mi := &file_agent_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6464,7 +6841,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{92}
+	return file_agent_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *RemoveRequest) GetClaim() *Claim {
@@ -6492,7 +6869,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_agent_proto_msgTypes[93]
+	mi := &file_agent_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6504,7 +6881,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[93]
+	mi := &file_agent_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6517,7 +6894,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{93}
+	return file_agent_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *RemoveResponse) GetRemoved() bool {
@@ -6551,7 +6928,7 @@ type DialData struct {
 
 func (x *DialData) Reset() {
 	*x = DialData{}
-	mi := &file_agent_proto_msgTypes[94]
+	mi := &file_agent_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6563,7 +6940,7 @@ func (x *DialData) String() string {
 func (*DialData) ProtoMessage() {}
 
 func (x *DialData) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[94]
+	mi := &file_agent_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6576,7 +6953,7 @@ func (x *DialData) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialData.ProtoReflect.Descriptor instead.
 func (*DialData) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{94}
+	return file_agent_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *DialData) GetAddress() string {
@@ -7033,7 +7410,54 @@ const file_agent_proto_rawDesc = "" +
 	"\bimage_id\x18\x02 \x01(\tR\aimageId\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x04R\x04size\x12\x12\n" +
 	"\x04tags\x18\x04 \x03(\tR\x04tags\x12-\n" +
-	"\x05owned\x18\x05 \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"E\n" +
+	"\x05owned\x18\x05 \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\"\x9d\x04\n" +
+	"\x11PutComposeRequest\x12-\n" +
+	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\x12M\n" +
+	"\baccounts\x18\x03 \x03(\v21.llmhost.agent.v1.PutComposeRequest.AccountsEntryR\baccounts\x12J\n" +
+	"\afolders\x18\x04 \x03(\v20.llmhost.agent.v1.PutComposeRequest.FoldersEntryR\afolders\x12P\n" +
+	"\treadiness\x18\x05 \x03(\v22.llmhost.agent.v1.PutComposeRequest.ReadinessEntryR\treadiness\x1a;\n" +
+	"\rAccountsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
+	"\fFoldersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aY\n" +
+	"\x0eReadinessEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x121\n" +
+	"\x05value\x18\x02 \x01(\v2\x1b.llmhost.agent.v1.ReadinessR\x05value:\x028\x01\"d\n" +
+	"\fComposeEvent\x12\x1a\n" +
+	"\bprogress\x18\x01 \x01(\tR\bprogress\x128\n" +
+	"\x06result\x18\x02 \x01(\v2 .llmhost.agent.v1.ChangeResponseR\x06result\"\xdc\x01\n" +
+	"\x15ObserveComposeRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12T\n" +
+	"\treadiness\x18\x02 \x03(\v26.llmhost.agent.v1.ObserveComposeRequest.ReadinessEntryR\treadiness\x1aY\n" +
+	"\x0eReadinessEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x121\n" +
+	"\x05value\x18\x02 \x01(\v2\x1b.llmhost.agent.v1.ReadinessR\x05value:\x028\x01\"\xc6\x02\n" +
+	"\fComposeState\x12\x16\n" +
+	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\x12Q\n" +
+	"\vdifferences\x18\x03 \x03(\v2/.llmhost.agent.v1.ComposeState.DifferencesEntryR\vdifferences\x12B\n" +
+	"\n" +
+	"containers\x18\x04 \x03(\v2\".llmhost.agent.v1.ComposeContainerR\n" +
+	"containers\x12-\n" +
+	"\x05owned\x18\x05 \x01(\v2\x17.llmhost.agent.v1.OwnedR\x05owned\x1a>\n" +
+	"\x10DifferencesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfd\x01\n" +
+	"\x10ComposeContainer\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05image\x18\x03 \x01(\tR\x05image\x12\x1f\n" +
+	"\vconfig_hash\x18\x04 \x01(\tR\n" +
+	"configHash\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12\x16\n" +
+	"\x06health\x18\x06 \x01(\tR\x06health\x12\x1a\n" +
+	"\brestarts\x18\a \x01(\rR\brestarts\x12\x1d\n" +
+	"\n" +
+	"oom_killed\x18\b \x01(\bR\toomKilled\x12\x1b\n" +
+	"\texit_code\x18\t \x01(\x05R\bexitCode\"E\n" +
 	"\x14PutEngineRootRequest\x12-\n" +
 	"\x05claim\x18\x01 \x01(\v2\x17.llmhost.agent.v1.ClaimR\x05claim\".\n" +
 	"\x18ObserveEngineRootRequest\x12\x12\n" +
@@ -7125,7 +7549,7 @@ const file_agent_proto_rawDesc = "" +
 	"\aguarded\x18\x03 \x01(\v2\x19.llmhost.agent.v1.GuardedR\aguarded\"8\n" +
 	"\bDialData\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data*\xeb\x02\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data*\x90\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tNOT_OWNED\x10\x01\x12\x0f\n" +
@@ -7154,7 +7578,9 @@ const file_agent_proto_rawDesc = "" +
 	"\x06IN_USE\x10\x12\x12\r\n" +
 	"\tBAD_MODEL\x10\x13\x12\x10\n" +
 	"\fFETCH_FAILED\x10\x14\x12\v\n" +
-	"\aREFUSED\x10(2\x81 \n" +
+	"\aREFUSED\x10(\x12\x14\n" +
+	"\x10CONTAINER_FAILED\x102\x12\r\n" +
+	"\tNO_ANSWER\x1032\xb1!\n" +
 	"\x05Agent\x12H\n" +
 	"\x05Hello\x12\x1e.llmhost.agent.v1.HelloRequest\x1a\x1f.llmhost.agent.v1.HelloResponse\x12E\n" +
 	"\x04Ping\x12\x1d.llmhost.agent.v1.PingRequest\x1a\x1e.llmhost.agent.v1.PingResponse\x12H\n" +
@@ -7188,7 +7614,10 @@ const file_agent_proto_rawDesc = "" +
 	"\rObserveEngine\x12&.llmhost.agent.v1.ObserveEngineRequest\x1a\x1d.llmhost.agent.v1.EngineState\x12S\n" +
 	"\tLoadImage\x12\".llmhost.agent.v1.LoadImageRequest\x1a .llmhost.agent.v1.ChangeResponse(\x01\x12S\n" +
 	"\tPullImage\x12\".llmhost.agent.v1.PullImageRequest\x1a .llmhost.agent.v1.PullImageEvent0\x01\x12S\n" +
-	"\fObserveImage\x12%.llmhost.agent.v1.ObserveImageRequest\x1a\x1c.llmhost.agent.v1.ImageState\x12W\n" +
+	"\fObserveImage\x12%.llmhost.agent.v1.ObserveImageRequest\x1a\x1c.llmhost.agent.v1.ImageState\x12S\n" +
+	"\n" +
+	"PutCompose\x12#.llmhost.agent.v1.PutComposeRequest\x1a\x1e.llmhost.agent.v1.ComposeEvent0\x01\x12Y\n" +
+	"\x0eObserveCompose\x12'.llmhost.agent.v1.ObserveComposeRequest\x1a\x1e.llmhost.agent.v1.ComposeState\x12W\n" +
 	"\n" +
 	"PutQuadlet\x12#.llmhost.agent.v1.PutQuadletRequest\x1a$.llmhost.agent.v1.PutQuadletResponse\x12Y\n" +
 	"\x0eObserveQuadlet\x12'.llmhost.agent.v1.ObserveQuadletRequest\x1a\x1e.llmhost.agent.v1.QuadletState\x12U\n" +
@@ -7226,7 +7655,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 100)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 110)
 var file_agent_proto_goTypes = []any{
 	(Reason)(0),                         // 0: llmhost.agent.v1.Reason
 	(*HelloRequest)(nil),                // 1: llmhost.agent.v1.HelloRequest
@@ -7304,42 +7733,52 @@ var file_agent_proto_goTypes = []any{
 	(*AwaitQuadletRequest)(nil),         // 73: llmhost.agent.v1.AwaitQuadletRequest
 	(*ObserveImageRequest)(nil),         // 74: llmhost.agent.v1.ObserveImageRequest
 	(*ImageState)(nil),                  // 75: llmhost.agent.v1.ImageState
-	(*PutEngineRootRequest)(nil),        // 76: llmhost.agent.v1.PutEngineRootRequest
-	(*ObserveEngineRootRequest)(nil),    // 77: llmhost.agent.v1.ObserveEngineRootRequest
-	(*PutPackageRequest)(nil),           // 78: llmhost.agent.v1.PutPackageRequest
-	(*ObservePackageRequest)(nil),       // 79: llmhost.agent.v1.ObservePackageRequest
-	(*PackageState)(nil),                // 80: llmhost.agent.v1.PackageState
-	(*PutVenvRequest)(nil),              // 81: llmhost.agent.v1.PutVenvRequest
-	(*ObserveVenvRequest)(nil),          // 82: llmhost.agent.v1.ObserveVenvRequest
-	(*InstallEvent)(nil),                // 83: llmhost.agent.v1.InstallEvent
-	(*PutCredentialRequest)(nil),        // 84: llmhost.agent.v1.PutCredentialRequest
-	(*PutCredentialResponse)(nil),       // 85: llmhost.agent.v1.PutCredentialResponse
-	(*ObserveCredentialRequest)(nil),    // 86: llmhost.agent.v1.ObserveCredentialRequest
-	(*CredentialState)(nil),             // 87: llmhost.agent.v1.CredentialState
-	(*ExamineRequest)(nil),              // 88: llmhost.agent.v1.ExamineRequest
-	(*ExamineResponse)(nil),             // 89: llmhost.agent.v1.ExamineResponse
-	(*Evidence)(nil),                    // 90: llmhost.agent.v1.Evidence
-	(*FolderEvidence)(nil),              // 91: llmhost.agent.v1.FolderEvidence
-	(*SwitchUnitRequest)(nil),           // 92: llmhost.agent.v1.SwitchUnitRequest
-	(*RemoveRequest)(nil),               // 93: llmhost.agent.v1.RemoveRequest
-	(*RemoveResponse)(nil),              // 94: llmhost.agent.v1.RemoveResponse
-	(*DialData)(nil),                    // 95: llmhost.agent.v1.DialData
-	nil,                                 // 96: llmhost.agent.v1.ConfigurationState.EffectiveEntry
-	nil,                                 // 97: llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
-	nil,                                 // 98: llmhost.agent.v1.UnitState.DropInsEntry
-	nil,                                 // 99: llmhost.agent.v1.PutUnitRequest.DropInsEntry
-	nil,                                 // 100: llmhost.agent.v1.QuadletState.ContainerEntry
+	(*PutComposeRequest)(nil),           // 76: llmhost.agent.v1.PutComposeRequest
+	(*ComposeEvent)(nil),                // 77: llmhost.agent.v1.ComposeEvent
+	(*ObserveComposeRequest)(nil),       // 78: llmhost.agent.v1.ObserveComposeRequest
+	(*ComposeState)(nil),                // 79: llmhost.agent.v1.ComposeState
+	(*ComposeContainer)(nil),            // 80: llmhost.agent.v1.ComposeContainer
+	(*PutEngineRootRequest)(nil),        // 81: llmhost.agent.v1.PutEngineRootRequest
+	(*ObserveEngineRootRequest)(nil),    // 82: llmhost.agent.v1.ObserveEngineRootRequest
+	(*PutPackageRequest)(nil),           // 83: llmhost.agent.v1.PutPackageRequest
+	(*ObservePackageRequest)(nil),       // 84: llmhost.agent.v1.ObservePackageRequest
+	(*PackageState)(nil),                // 85: llmhost.agent.v1.PackageState
+	(*PutVenvRequest)(nil),              // 86: llmhost.agent.v1.PutVenvRequest
+	(*ObserveVenvRequest)(nil),          // 87: llmhost.agent.v1.ObserveVenvRequest
+	(*InstallEvent)(nil),                // 88: llmhost.agent.v1.InstallEvent
+	(*PutCredentialRequest)(nil),        // 89: llmhost.agent.v1.PutCredentialRequest
+	(*PutCredentialResponse)(nil),       // 90: llmhost.agent.v1.PutCredentialResponse
+	(*ObserveCredentialRequest)(nil),    // 91: llmhost.agent.v1.ObserveCredentialRequest
+	(*CredentialState)(nil),             // 92: llmhost.agent.v1.CredentialState
+	(*ExamineRequest)(nil),              // 93: llmhost.agent.v1.ExamineRequest
+	(*ExamineResponse)(nil),             // 94: llmhost.agent.v1.ExamineResponse
+	(*Evidence)(nil),                    // 95: llmhost.agent.v1.Evidence
+	(*FolderEvidence)(nil),              // 96: llmhost.agent.v1.FolderEvidence
+	(*SwitchUnitRequest)(nil),           // 97: llmhost.agent.v1.SwitchUnitRequest
+	(*RemoveRequest)(nil),               // 98: llmhost.agent.v1.RemoveRequest
+	(*RemoveResponse)(nil),              // 99: llmhost.agent.v1.RemoveResponse
+	(*DialData)(nil),                    // 100: llmhost.agent.v1.DialData
+	nil,                                 // 101: llmhost.agent.v1.ConfigurationState.EffectiveEntry
+	nil,                                 // 102: llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
+	nil,                                 // 103: llmhost.agent.v1.UnitState.DropInsEntry
+	nil,                                 // 104: llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	nil,                                 // 105: llmhost.agent.v1.QuadletState.ContainerEntry
+	nil,                                 // 106: llmhost.agent.v1.PutComposeRequest.AccountsEntry
+	nil,                                 // 107: llmhost.agent.v1.PutComposeRequest.FoldersEntry
+	nil,                                 // 108: llmhost.agent.v1.PutComposeRequest.ReadinessEntry
+	nil,                                 // 109: llmhost.agent.v1.ObserveComposeRequest.ReadinessEntry
+	nil,                                 // 110: llmhost.agent.v1.ComposeState.DifferencesEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	8,   // 0: llmhost.agent.v1.FactsResponse.gpus:type_name -> llmhost.agent.v1.GPU
 	7,   // 1: llmhost.agent.v1.FactsResponse.tools:type_name -> llmhost.agent.v1.Tools
 	12,  // 2: llmhost.agent.v1.ListOwnedResponse.owned:type_name -> llmhost.agent.v1.Owned
 	17,  // 3: llmhost.agent.v1.ChangeResponse.guarded:type_name -> llmhost.agent.v1.Guarded
-	96,  // 4: llmhost.agent.v1.ConfigurationState.effective:type_name -> llmhost.agent.v1.ConfigurationState.EffectiveEntry
+	101, // 4: llmhost.agent.v1.ConfigurationState.effective:type_name -> llmhost.agent.v1.ConfigurationState.EffectiveEntry
 	12,  // 5: llmhost.agent.v1.ConfigurationState.owned:type_name -> llmhost.agent.v1.Owned
 	11,  // 6: llmhost.agent.v1.PutConfigurationRequest.claim:type_name -> llmhost.agent.v1.Claim
 	16,  // 7: llmhost.agent.v1.PutConfigurationRequest.guard:type_name -> llmhost.agent.v1.Guard
-	97,  // 8: llmhost.agent.v1.PutConfigurationRequest.effective:type_name -> llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
+	102, // 8: llmhost.agent.v1.PutConfigurationRequest.effective:type_name -> llmhost.agent.v1.PutConfigurationRequest.EffectiveEntry
 	12,  // 9: llmhost.agent.v1.PathState.owned:type_name -> llmhost.agent.v1.Owned
 	11,  // 10: llmhost.agent.v1.PutFileRequest.claim:type_name -> llmhost.agent.v1.Claim
 	16,  // 11: llmhost.agent.v1.PutFileRequest.guard:type_name -> llmhost.agent.v1.Guard
@@ -7347,10 +7786,10 @@ var file_agent_proto_depIdxs = []int32{
 	12,  // 13: llmhost.agent.v1.UserState.owned:type_name -> llmhost.agent.v1.Owned
 	11,  // 14: llmhost.agent.v1.PutUserRequest.claim:type_name -> llmhost.agent.v1.Claim
 	38,  // 15: llmhost.agent.v1.ObserveUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	98,  // 16: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
+	103, // 16: llmhost.agent.v1.UnitState.drop_ins:type_name -> llmhost.agent.v1.UnitState.DropInsEntry
 	12,  // 17: llmhost.agent.v1.UnitState.owned:type_name -> llmhost.agent.v1.Owned
 	11,  // 18: llmhost.agent.v1.PutUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
-	99,  // 19: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
+	104, // 19: llmhost.agent.v1.PutUnitRequest.drop_ins:type_name -> llmhost.agent.v1.PutUnitRequest.DropInsEntry
 	33,  // 20: llmhost.agent.v1.PutUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
 	11,  // 21: llmhost.agent.v1.SettleUnitRequest.claim:type_name -> llmhost.agent.v1.Claim
 	33,  // 22: llmhost.agent.v1.SettleUnitResponse.state:type_name -> llmhost.agent.v1.UnitState
@@ -7379,125 +7818,140 @@ var file_agent_proto_depIdxs = []int32{
 	11,  // 45: llmhost.agent.v1.PutQuadletRequest.claim:type_name -> llmhost.agent.v1.Claim
 	72,  // 46: llmhost.agent.v1.PutQuadletResponse.state:type_name -> llmhost.agent.v1.QuadletState
 	38,  // 47: llmhost.agent.v1.ObserveQuadletRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	100, // 48: llmhost.agent.v1.QuadletState.container:type_name -> llmhost.agent.v1.QuadletState.ContainerEntry
+	105, // 48: llmhost.agent.v1.QuadletState.container:type_name -> llmhost.agent.v1.QuadletState.ContainerEntry
 	12,  // 49: llmhost.agent.v1.QuadletState.owned:type_name -> llmhost.agent.v1.Owned
 	38,  // 50: llmhost.agent.v1.AwaitQuadletRequest.readiness:type_name -> llmhost.agent.v1.Readiness
 	12,  // 51: llmhost.agent.v1.ImageState.owned:type_name -> llmhost.agent.v1.Owned
-	11,  // 52: llmhost.agent.v1.PutEngineRootRequest.claim:type_name -> llmhost.agent.v1.Claim
-	11,  // 53: llmhost.agent.v1.PutPackageRequest.claim:type_name -> llmhost.agent.v1.Claim
-	12,  // 54: llmhost.agent.v1.PackageState.owned:type_name -> llmhost.agent.v1.Owned
-	11,  // 55: llmhost.agent.v1.PutVenvRequest.claim:type_name -> llmhost.agent.v1.Claim
-	15,  // 56: llmhost.agent.v1.InstallEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
-	11,  // 57: llmhost.agent.v1.PutCredentialRequest.claim:type_name -> llmhost.agent.v1.Claim
-	87,  // 58: llmhost.agent.v1.PutCredentialResponse.state:type_name -> llmhost.agent.v1.CredentialState
-	12,  // 59: llmhost.agent.v1.CredentialState.owned:type_name -> llmhost.agent.v1.Owned
-	90,  // 60: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
-	91,  // 61: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
-	38,  // 62: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
-	11,  // 63: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
-	16,  // 64: llmhost.agent.v1.RemoveRequest.guard:type_name -> llmhost.agent.v1.Guard
-	17,  // 65: llmhost.agent.v1.RemoveResponse.guarded:type_name -> llmhost.agent.v1.Guarded
-	1,   // 66: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
-	3,   // 67: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
-	5,   // 68: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
-	9,   // 69: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
-	13,  // 70: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
-	25,  // 71: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
-	27,  // 72: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
-	28,  // 73: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
-	29,  // 74: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
-	31,  // 75: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
-	32,  // 76: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
-	34,  // 77: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
-	36,  // 78: llmhost.agent.v1.Agent.SettleUnit:input_type -> llmhost.agent.v1.SettleUnitRequest
-	39,  // 79: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
-	43,  // 80: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
-	45,  // 81: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
-	46,  // 82: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
-	48,  // 83: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
-	50,  // 84: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
-	52,  // 85: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
-	55,  // 86: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
-	58,  // 87: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
-	59,  // 88: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
-	61,  // 89: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
-	63,  // 90: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
-	65,  // 91: llmhost.agent.v1.Agent.LoadImage:input_type -> llmhost.agent.v1.LoadImageRequest
-	67,  // 92: llmhost.agent.v1.Agent.PullImage:input_type -> llmhost.agent.v1.PullImageRequest
-	74,  // 93: llmhost.agent.v1.Agent.ObserveImage:input_type -> llmhost.agent.v1.ObserveImageRequest
-	69,  // 94: llmhost.agent.v1.Agent.PutQuadlet:input_type -> llmhost.agent.v1.PutQuadletRequest
-	71,  // 95: llmhost.agent.v1.Agent.ObserveQuadlet:input_type -> llmhost.agent.v1.ObserveQuadletRequest
-	73,  // 96: llmhost.agent.v1.Agent.AwaitQuadlet:input_type -> llmhost.agent.v1.AwaitQuadletRequest
-	76,  // 97: llmhost.agent.v1.Agent.PutEngineRoot:input_type -> llmhost.agent.v1.PutEngineRootRequest
-	77,  // 98: llmhost.agent.v1.Agent.ObserveEngineRoot:input_type -> llmhost.agent.v1.ObserveEngineRootRequest
-	78,  // 99: llmhost.agent.v1.Agent.PutPackage:input_type -> llmhost.agent.v1.PutPackageRequest
-	79,  // 100: llmhost.agent.v1.Agent.ObservePackage:input_type -> llmhost.agent.v1.ObservePackageRequest
-	81,  // 101: llmhost.agent.v1.Agent.PutVenv:input_type -> llmhost.agent.v1.PutVenvRequest
-	82,  // 102: llmhost.agent.v1.Agent.ObserveVenv:input_type -> llmhost.agent.v1.ObserveVenvRequest
-	84,  // 103: llmhost.agent.v1.Agent.PutCredential:input_type -> llmhost.agent.v1.PutCredentialRequest
-	86,  // 104: llmhost.agent.v1.Agent.ObserveCredential:input_type -> llmhost.agent.v1.ObserveCredentialRequest
-	88,  // 105: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
-	92,  // 106: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
-	22,  // 107: llmhost.agent.v1.Agent.ObserveConfiguration:input_type -> llmhost.agent.v1.ObserveConfigurationRequest
-	24,  // 108: llmhost.agent.v1.Agent.PutConfiguration:input_type -> llmhost.agent.v1.PutConfigurationRequest
-	18,  // 109: llmhost.agent.v1.Agent.Confirm:input_type -> llmhost.agent.v1.ConfirmRequest
-	19,  // 110: llmhost.agent.v1.Agent.Undo:input_type -> llmhost.agent.v1.UndoRequest
-	20,  // 111: llmhost.agent.v1.Agent.ObserveGuard:input_type -> llmhost.agent.v1.ObserveGuardRequest
-	93,  // 112: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
-	95,  // 113: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
-	2,   // 114: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
-	4,   // 115: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
-	6,   // 116: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
-	10,  // 117: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
-	14,  // 118: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
-	26,  // 119: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
-	15,  // 120: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
-	15,  // 121: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
-	30,  // 122: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
-	15,  // 123: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
-	33,  // 124: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
-	35,  // 125: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
-	37,  // 126: llmhost.agent.v1.Agent.SettleUnit:output_type -> llmhost.agent.v1.SettleUnitResponse
-	40,  // 127: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
-	44,  // 128: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
-	49,  // 129: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
-	49,  // 130: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
-	49,  // 131: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
-	51,  // 132: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
-	54,  // 133: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
-	57,  // 134: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
-	15,  // 135: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
-	60,  // 136: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
-	15,  // 137: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
-	64,  // 138: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
-	15,  // 139: llmhost.agent.v1.Agent.LoadImage:output_type -> llmhost.agent.v1.ChangeResponse
-	68,  // 140: llmhost.agent.v1.Agent.PullImage:output_type -> llmhost.agent.v1.PullImageEvent
-	75,  // 141: llmhost.agent.v1.Agent.ObserveImage:output_type -> llmhost.agent.v1.ImageState
-	70,  // 142: llmhost.agent.v1.Agent.PutQuadlet:output_type -> llmhost.agent.v1.PutQuadletResponse
-	72,  // 143: llmhost.agent.v1.Agent.ObserveQuadlet:output_type -> llmhost.agent.v1.QuadletState
-	40,  // 144: llmhost.agent.v1.Agent.AwaitQuadlet:output_type -> llmhost.agent.v1.ReadyEvent
-	15,  // 145: llmhost.agent.v1.Agent.PutEngineRoot:output_type -> llmhost.agent.v1.ChangeResponse
-	64,  // 146: llmhost.agent.v1.Agent.ObserveEngineRoot:output_type -> llmhost.agent.v1.EngineState
-	83,  // 147: llmhost.agent.v1.Agent.PutPackage:output_type -> llmhost.agent.v1.InstallEvent
-	80,  // 148: llmhost.agent.v1.Agent.ObservePackage:output_type -> llmhost.agent.v1.PackageState
-	83,  // 149: llmhost.agent.v1.Agent.PutVenv:output_type -> llmhost.agent.v1.InstallEvent
-	64,  // 150: llmhost.agent.v1.Agent.ObserveVenv:output_type -> llmhost.agent.v1.EngineState
-	85,  // 151: llmhost.agent.v1.Agent.PutCredential:output_type -> llmhost.agent.v1.PutCredentialResponse
-	87,  // 152: llmhost.agent.v1.Agent.ObserveCredential:output_type -> llmhost.agent.v1.CredentialState
-	89,  // 153: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
-	40,  // 154: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
-	23,  // 155: llmhost.agent.v1.Agent.ObserveConfiguration:output_type -> llmhost.agent.v1.ConfigurationState
-	15,  // 156: llmhost.agent.v1.Agent.PutConfiguration:output_type -> llmhost.agent.v1.ChangeResponse
-	21,  // 157: llmhost.agent.v1.Agent.Confirm:output_type -> llmhost.agent.v1.GuardState
-	21,  // 158: llmhost.agent.v1.Agent.Undo:output_type -> llmhost.agent.v1.GuardState
-	21,  // 159: llmhost.agent.v1.Agent.ObserveGuard:output_type -> llmhost.agent.v1.GuardState
-	94,  // 160: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
-	95,  // 161: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
-	114, // [114:162] is the sub-list for method output_type
-	66,  // [66:114] is the sub-list for method input_type
-	66,  // [66:66] is the sub-list for extension type_name
-	66,  // [66:66] is the sub-list for extension extendee
-	0,   // [0:66] is the sub-list for field type_name
+	11,  // 52: llmhost.agent.v1.PutComposeRequest.claim:type_name -> llmhost.agent.v1.Claim
+	106, // 53: llmhost.agent.v1.PutComposeRequest.accounts:type_name -> llmhost.agent.v1.PutComposeRequest.AccountsEntry
+	107, // 54: llmhost.agent.v1.PutComposeRequest.folders:type_name -> llmhost.agent.v1.PutComposeRequest.FoldersEntry
+	108, // 55: llmhost.agent.v1.PutComposeRequest.readiness:type_name -> llmhost.agent.v1.PutComposeRequest.ReadinessEntry
+	15,  // 56: llmhost.agent.v1.ComposeEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
+	109, // 57: llmhost.agent.v1.ObserveComposeRequest.readiness:type_name -> llmhost.agent.v1.ObserveComposeRequest.ReadinessEntry
+	110, // 58: llmhost.agent.v1.ComposeState.differences:type_name -> llmhost.agent.v1.ComposeState.DifferencesEntry
+	80,  // 59: llmhost.agent.v1.ComposeState.containers:type_name -> llmhost.agent.v1.ComposeContainer
+	12,  // 60: llmhost.agent.v1.ComposeState.owned:type_name -> llmhost.agent.v1.Owned
+	11,  // 61: llmhost.agent.v1.PutEngineRootRequest.claim:type_name -> llmhost.agent.v1.Claim
+	11,  // 62: llmhost.agent.v1.PutPackageRequest.claim:type_name -> llmhost.agent.v1.Claim
+	12,  // 63: llmhost.agent.v1.PackageState.owned:type_name -> llmhost.agent.v1.Owned
+	11,  // 64: llmhost.agent.v1.PutVenvRequest.claim:type_name -> llmhost.agent.v1.Claim
+	15,  // 65: llmhost.agent.v1.InstallEvent.result:type_name -> llmhost.agent.v1.ChangeResponse
+	11,  // 66: llmhost.agent.v1.PutCredentialRequest.claim:type_name -> llmhost.agent.v1.Claim
+	92,  // 67: llmhost.agent.v1.PutCredentialResponse.state:type_name -> llmhost.agent.v1.CredentialState
+	12,  // 68: llmhost.agent.v1.CredentialState.owned:type_name -> llmhost.agent.v1.Owned
+	95,  // 69: llmhost.agent.v1.ExamineResponse.evidence:type_name -> llmhost.agent.v1.Evidence
+	96,  // 70: llmhost.agent.v1.ExamineResponse.folders:type_name -> llmhost.agent.v1.FolderEvidence
+	38,  // 71: llmhost.agent.v1.SwitchUnitRequest.readiness:type_name -> llmhost.agent.v1.Readiness
+	11,  // 72: llmhost.agent.v1.RemoveRequest.claim:type_name -> llmhost.agent.v1.Claim
+	16,  // 73: llmhost.agent.v1.RemoveRequest.guard:type_name -> llmhost.agent.v1.Guard
+	17,  // 74: llmhost.agent.v1.RemoveResponse.guarded:type_name -> llmhost.agent.v1.Guarded
+	38,  // 75: llmhost.agent.v1.PutComposeRequest.ReadinessEntry.value:type_name -> llmhost.agent.v1.Readiness
+	38,  // 76: llmhost.agent.v1.ObserveComposeRequest.ReadinessEntry.value:type_name -> llmhost.agent.v1.Readiness
+	1,   // 77: llmhost.agent.v1.Agent.Hello:input_type -> llmhost.agent.v1.HelloRequest
+	3,   // 78: llmhost.agent.v1.Agent.Ping:input_type -> llmhost.agent.v1.PingRequest
+	5,   // 79: llmhost.agent.v1.Agent.Facts:input_type -> llmhost.agent.v1.FactsRequest
+	9,   // 80: llmhost.agent.v1.Agent.AcquireLease:input_type -> llmhost.agent.v1.AcquireLeaseRequest
+	13,  // 81: llmhost.agent.v1.Agent.ListOwned:input_type -> llmhost.agent.v1.ListOwnedRequest
+	25,  // 82: llmhost.agent.v1.Agent.ObservePath:input_type -> llmhost.agent.v1.ObservePathRequest
+	27,  // 83: llmhost.agent.v1.Agent.PutFile:input_type -> llmhost.agent.v1.PutFileRequest
+	28,  // 84: llmhost.agent.v1.Agent.PutDirectory:input_type -> llmhost.agent.v1.PutDirectoryRequest
+	29,  // 85: llmhost.agent.v1.Agent.ObserveUser:input_type -> llmhost.agent.v1.ObserveUserRequest
+	31,  // 86: llmhost.agent.v1.Agent.PutUser:input_type -> llmhost.agent.v1.PutUserRequest
+	32,  // 87: llmhost.agent.v1.Agent.ObserveUnit:input_type -> llmhost.agent.v1.ObserveUnitRequest
+	34,  // 88: llmhost.agent.v1.Agent.PutUnit:input_type -> llmhost.agent.v1.PutUnitRequest
+	36,  // 89: llmhost.agent.v1.Agent.SettleUnit:input_type -> llmhost.agent.v1.SettleUnitRequest
+	39,  // 90: llmhost.agent.v1.Agent.AwaitReady:input_type -> llmhost.agent.v1.AwaitReadyRequest
+	43,  // 91: llmhost.agent.v1.Agent.ObserveModel:input_type -> llmhost.agent.v1.ObserveModelRequest
+	45,  // 92: llmhost.agent.v1.Agent.SetModel:input_type -> llmhost.agent.v1.SetModelRequest
+	46,  // 93: llmhost.agent.v1.Agent.FetchModel:input_type -> llmhost.agent.v1.FetchModelRequest
+	48,  // 94: llmhost.agent.v1.Agent.VerifyModel:input_type -> llmhost.agent.v1.VerifyModelRequest
+	50,  // 95: llmhost.agent.v1.Agent.ReadModel:input_type -> llmhost.agent.v1.ReadModelRequest
+	52,  // 96: llmhost.agent.v1.Agent.ListModels:input_type -> llmhost.agent.v1.ListModelsRequest
+	55,  // 97: llmhost.agent.v1.Agent.CollectModels:input_type -> llmhost.agent.v1.CollectModelsRequest
+	58,  // 98: llmhost.agent.v1.Agent.PutProgram:input_type -> llmhost.agent.v1.PutProgramRequest
+	59,  // 99: llmhost.agent.v1.Agent.ObserveProgram:input_type -> llmhost.agent.v1.ObserveProgramRequest
+	61,  // 100: llmhost.agent.v1.Agent.PutEngine:input_type -> llmhost.agent.v1.PutEngineRequest
+	63,  // 101: llmhost.agent.v1.Agent.ObserveEngine:input_type -> llmhost.agent.v1.ObserveEngineRequest
+	65,  // 102: llmhost.agent.v1.Agent.LoadImage:input_type -> llmhost.agent.v1.LoadImageRequest
+	67,  // 103: llmhost.agent.v1.Agent.PullImage:input_type -> llmhost.agent.v1.PullImageRequest
+	74,  // 104: llmhost.agent.v1.Agent.ObserveImage:input_type -> llmhost.agent.v1.ObserveImageRequest
+	76,  // 105: llmhost.agent.v1.Agent.PutCompose:input_type -> llmhost.agent.v1.PutComposeRequest
+	78,  // 106: llmhost.agent.v1.Agent.ObserveCompose:input_type -> llmhost.agent.v1.ObserveComposeRequest
+	69,  // 107: llmhost.agent.v1.Agent.PutQuadlet:input_type -> llmhost.agent.v1.PutQuadletRequest
+	71,  // 108: llmhost.agent.v1.Agent.ObserveQuadlet:input_type -> llmhost.agent.v1.ObserveQuadletRequest
+	73,  // 109: llmhost.agent.v1.Agent.AwaitQuadlet:input_type -> llmhost.agent.v1.AwaitQuadletRequest
+	81,  // 110: llmhost.agent.v1.Agent.PutEngineRoot:input_type -> llmhost.agent.v1.PutEngineRootRequest
+	82,  // 111: llmhost.agent.v1.Agent.ObserveEngineRoot:input_type -> llmhost.agent.v1.ObserveEngineRootRequest
+	83,  // 112: llmhost.agent.v1.Agent.PutPackage:input_type -> llmhost.agent.v1.PutPackageRequest
+	84,  // 113: llmhost.agent.v1.Agent.ObservePackage:input_type -> llmhost.agent.v1.ObservePackageRequest
+	86,  // 114: llmhost.agent.v1.Agent.PutVenv:input_type -> llmhost.agent.v1.PutVenvRequest
+	87,  // 115: llmhost.agent.v1.Agent.ObserveVenv:input_type -> llmhost.agent.v1.ObserveVenvRequest
+	89,  // 116: llmhost.agent.v1.Agent.PutCredential:input_type -> llmhost.agent.v1.PutCredentialRequest
+	91,  // 117: llmhost.agent.v1.Agent.ObserveCredential:input_type -> llmhost.agent.v1.ObserveCredentialRequest
+	93,  // 118: llmhost.agent.v1.Agent.Examine:input_type -> llmhost.agent.v1.ExamineRequest
+	97,  // 119: llmhost.agent.v1.Agent.SwitchUnit:input_type -> llmhost.agent.v1.SwitchUnitRequest
+	22,  // 120: llmhost.agent.v1.Agent.ObserveConfiguration:input_type -> llmhost.agent.v1.ObserveConfigurationRequest
+	24,  // 121: llmhost.agent.v1.Agent.PutConfiguration:input_type -> llmhost.agent.v1.PutConfigurationRequest
+	18,  // 122: llmhost.agent.v1.Agent.Confirm:input_type -> llmhost.agent.v1.ConfirmRequest
+	19,  // 123: llmhost.agent.v1.Agent.Undo:input_type -> llmhost.agent.v1.UndoRequest
+	20,  // 124: llmhost.agent.v1.Agent.ObserveGuard:input_type -> llmhost.agent.v1.ObserveGuardRequest
+	98,  // 125: llmhost.agent.v1.Agent.Remove:input_type -> llmhost.agent.v1.RemoveRequest
+	100, // 126: llmhost.agent.v1.Agent.Dial:input_type -> llmhost.agent.v1.DialData
+	2,   // 127: llmhost.agent.v1.Agent.Hello:output_type -> llmhost.agent.v1.HelloResponse
+	4,   // 128: llmhost.agent.v1.Agent.Ping:output_type -> llmhost.agent.v1.PingResponse
+	6,   // 129: llmhost.agent.v1.Agent.Facts:output_type -> llmhost.agent.v1.FactsResponse
+	10,  // 130: llmhost.agent.v1.Agent.AcquireLease:output_type -> llmhost.agent.v1.AcquireLeaseResponse
+	14,  // 131: llmhost.agent.v1.Agent.ListOwned:output_type -> llmhost.agent.v1.ListOwnedResponse
+	26,  // 132: llmhost.agent.v1.Agent.ObservePath:output_type -> llmhost.agent.v1.PathState
+	15,  // 133: llmhost.agent.v1.Agent.PutFile:output_type -> llmhost.agent.v1.ChangeResponse
+	15,  // 134: llmhost.agent.v1.Agent.PutDirectory:output_type -> llmhost.agent.v1.ChangeResponse
+	30,  // 135: llmhost.agent.v1.Agent.ObserveUser:output_type -> llmhost.agent.v1.UserState
+	15,  // 136: llmhost.agent.v1.Agent.PutUser:output_type -> llmhost.agent.v1.ChangeResponse
+	33,  // 137: llmhost.agent.v1.Agent.ObserveUnit:output_type -> llmhost.agent.v1.UnitState
+	35,  // 138: llmhost.agent.v1.Agent.PutUnit:output_type -> llmhost.agent.v1.PutUnitResponse
+	37,  // 139: llmhost.agent.v1.Agent.SettleUnit:output_type -> llmhost.agent.v1.SettleUnitResponse
+	40,  // 140: llmhost.agent.v1.Agent.AwaitReady:output_type -> llmhost.agent.v1.ReadyEvent
+	44,  // 141: llmhost.agent.v1.Agent.ObserveModel:output_type -> llmhost.agent.v1.ModelState
+	49,  // 142: llmhost.agent.v1.Agent.SetModel:output_type -> llmhost.agent.v1.ModelEvent
+	49,  // 143: llmhost.agent.v1.Agent.FetchModel:output_type -> llmhost.agent.v1.ModelEvent
+	49,  // 144: llmhost.agent.v1.Agent.VerifyModel:output_type -> llmhost.agent.v1.ModelEvent
+	51,  // 145: llmhost.agent.v1.Agent.ReadModel:output_type -> llmhost.agent.v1.ReadModelResponse
+	54,  // 146: llmhost.agent.v1.Agent.ListModels:output_type -> llmhost.agent.v1.ListModelsResponse
+	57,  // 147: llmhost.agent.v1.Agent.CollectModels:output_type -> llmhost.agent.v1.CollectModelsResponse
+	15,  // 148: llmhost.agent.v1.Agent.PutProgram:output_type -> llmhost.agent.v1.ChangeResponse
+	60,  // 149: llmhost.agent.v1.Agent.ObserveProgram:output_type -> llmhost.agent.v1.ProgramState
+	15,  // 150: llmhost.agent.v1.Agent.PutEngine:output_type -> llmhost.agent.v1.ChangeResponse
+	64,  // 151: llmhost.agent.v1.Agent.ObserveEngine:output_type -> llmhost.agent.v1.EngineState
+	15,  // 152: llmhost.agent.v1.Agent.LoadImage:output_type -> llmhost.agent.v1.ChangeResponse
+	68,  // 153: llmhost.agent.v1.Agent.PullImage:output_type -> llmhost.agent.v1.PullImageEvent
+	75,  // 154: llmhost.agent.v1.Agent.ObserveImage:output_type -> llmhost.agent.v1.ImageState
+	77,  // 155: llmhost.agent.v1.Agent.PutCompose:output_type -> llmhost.agent.v1.ComposeEvent
+	79,  // 156: llmhost.agent.v1.Agent.ObserveCompose:output_type -> llmhost.agent.v1.ComposeState
+	70,  // 157: llmhost.agent.v1.Agent.PutQuadlet:output_type -> llmhost.agent.v1.PutQuadletResponse
+	72,  // 158: llmhost.agent.v1.Agent.ObserveQuadlet:output_type -> llmhost.agent.v1.QuadletState
+	40,  // 159: llmhost.agent.v1.Agent.AwaitQuadlet:output_type -> llmhost.agent.v1.ReadyEvent
+	15,  // 160: llmhost.agent.v1.Agent.PutEngineRoot:output_type -> llmhost.agent.v1.ChangeResponse
+	64,  // 161: llmhost.agent.v1.Agent.ObserveEngineRoot:output_type -> llmhost.agent.v1.EngineState
+	88,  // 162: llmhost.agent.v1.Agent.PutPackage:output_type -> llmhost.agent.v1.InstallEvent
+	85,  // 163: llmhost.agent.v1.Agent.ObservePackage:output_type -> llmhost.agent.v1.PackageState
+	88,  // 164: llmhost.agent.v1.Agent.PutVenv:output_type -> llmhost.agent.v1.InstallEvent
+	64,  // 165: llmhost.agent.v1.Agent.ObserveVenv:output_type -> llmhost.agent.v1.EngineState
+	90,  // 166: llmhost.agent.v1.Agent.PutCredential:output_type -> llmhost.agent.v1.PutCredentialResponse
+	92,  // 167: llmhost.agent.v1.Agent.ObserveCredential:output_type -> llmhost.agent.v1.CredentialState
+	94,  // 168: llmhost.agent.v1.Agent.Examine:output_type -> llmhost.agent.v1.ExamineResponse
+	40,  // 169: llmhost.agent.v1.Agent.SwitchUnit:output_type -> llmhost.agent.v1.ReadyEvent
+	23,  // 170: llmhost.agent.v1.Agent.ObserveConfiguration:output_type -> llmhost.agent.v1.ConfigurationState
+	15,  // 171: llmhost.agent.v1.Agent.PutConfiguration:output_type -> llmhost.agent.v1.ChangeResponse
+	21,  // 172: llmhost.agent.v1.Agent.Confirm:output_type -> llmhost.agent.v1.GuardState
+	21,  // 173: llmhost.agent.v1.Agent.Undo:output_type -> llmhost.agent.v1.GuardState
+	21,  // 174: llmhost.agent.v1.Agent.ObserveGuard:output_type -> llmhost.agent.v1.GuardState
+	99,  // 175: llmhost.agent.v1.Agent.Remove:output_type -> llmhost.agent.v1.RemoveResponse
+	100, // 176: llmhost.agent.v1.Agent.Dial:output_type -> llmhost.agent.v1.DialData
+	127, // [127:177] is the sub-list for method output_type
+	77,  // [77:127] is the sub-list for method input_type
+	77,  // [77:77] is the sub-list for extension type_name
+	77,  // [77:77] is the sub-list for extension extendee
+	0,   // [0:77] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -7523,7 +7977,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   100,
+			NumMessages:   110,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -63,6 +63,8 @@ const (
 	Agent_LoadImage_FullMethodName            = "/llmhost.agent.v1.Agent/LoadImage"
 	Agent_PullImage_FullMethodName            = "/llmhost.agent.v1.Agent/PullImage"
 	Agent_ObserveImage_FullMethodName         = "/llmhost.agent.v1.Agent/ObserveImage"
+	Agent_PutCompose_FullMethodName           = "/llmhost.agent.v1.Agent/PutCompose"
+	Agent_ObserveCompose_FullMethodName       = "/llmhost.agent.v1.Agent/ObserveCompose"
 	Agent_PutQuadlet_FullMethodName           = "/llmhost.agent.v1.Agent/PutQuadlet"
 	Agent_ObserveQuadlet_FullMethodName       = "/llmhost.agent.v1.Agent/ObserveQuadlet"
 	Agent_AwaitQuadlet_FullMethodName         = "/llmhost.agent.v1.Agent/AwaitQuadlet"
@@ -145,6 +147,13 @@ type AgentClient interface {
 	// PullImage has a container runtime fetch an image by its digest. The last event has the result.
 	PullImage(ctx context.Context, in *PullImageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PullImageEvent], error)
 	ObserveImage(ctx context.Context, in *ObserveImageRequest, opts ...grpc.CallOption) (*ImageState, error)
+	// PutCompose installs a compose project, has Docker Compose make its containers, and waits until
+	// the servers in them answer. It streams progress and ends with a result. When the new project
+	// doesn't come up, the one that was there before is brought back, and the error is a
+	// CONTAINER_FAILED.
+	PutCompose(ctx context.Context, in *PutComposeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ComposeEvent], error)
+	// ObserveCompose compares the containers that are there with what was applied.
+	ObserveCompose(ctx context.Context, in *ObserveComposeRequest, opts ...grpc.CallOption) (*ComposeState, error)
 	// PutQuadlet installs a container of a user who runs containers without privileges, as a quadlet
 	// (podman-systemd.unit(5)), and has the user's service manager run it or not. One that was
 	// installed and that can't be started is a UNIT_FAILED, as for PutUnit.
@@ -540,6 +549,35 @@ func (c *agentClient) ObserveImage(ctx context.Context, in *ObserveImageRequest,
 	return out, nil
 }
 
+func (c *agentClient) PutCompose(ctx context.Context, in *PutComposeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ComposeEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[8], Agent_PutCompose_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PutComposeRequest, ComposeEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_PutComposeClient = grpc.ServerStreamingClient[ComposeEvent]
+
+func (c *agentClient) ObserveCompose(ctx context.Context, in *ObserveComposeRequest, opts ...grpc.CallOption) (*ComposeState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ComposeState)
+	err := c.cc.Invoke(ctx, Agent_ObserveCompose_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentClient) PutQuadlet(ctx context.Context, in *PutQuadletRequest, opts ...grpc.CallOption) (*PutQuadletResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PutQuadletResponse)
@@ -562,7 +600,7 @@ func (c *agentClient) ObserveQuadlet(ctx context.Context, in *ObserveQuadletRequ
 
 func (c *agentClient) AwaitQuadlet(ctx context.Context, in *AwaitQuadletRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadyEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[8], Agent_AwaitQuadlet_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[9], Agent_AwaitQuadlet_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -601,7 +639,7 @@ func (c *agentClient) ObserveEngineRoot(ctx context.Context, in *ObserveEngineRo
 
 func (c *agentClient) PutPackage(ctx context.Context, in *PutPackageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[InstallEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[9], Agent_PutPackage_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[10], Agent_PutPackage_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -630,7 +668,7 @@ func (c *agentClient) ObservePackage(ctx context.Context, in *ObservePackageRequ
 
 func (c *agentClient) PutVenv(ctx context.Context, in *PutVenvRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[InstallEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[10], Agent_PutVenv_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[11], Agent_PutVenv_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -689,7 +727,7 @@ func (c *agentClient) Examine(ctx context.Context, in *ExamineRequest, opts ...g
 
 func (c *agentClient) SwitchUnit(ctx context.Context, in *SwitchUnitRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadyEvent], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[11], Agent_SwitchUnit_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[12], Agent_SwitchUnit_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -768,7 +806,7 @@ func (c *agentClient) Remove(ctx context.Context, in *RemoveRequest, opts ...grp
 
 func (c *agentClient) Dial(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DialData, DialData], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[12], Agent_Dial_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[13], Agent_Dial_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -839,6 +877,13 @@ type AgentServer interface {
 	// PullImage has a container runtime fetch an image by its digest. The last event has the result.
 	PullImage(*PullImageRequest, grpc.ServerStreamingServer[PullImageEvent]) error
 	ObserveImage(context.Context, *ObserveImageRequest) (*ImageState, error)
+	// PutCompose installs a compose project, has Docker Compose make its containers, and waits until
+	// the servers in them answer. It streams progress and ends with a result. When the new project
+	// doesn't come up, the one that was there before is brought back, and the error is a
+	// CONTAINER_FAILED.
+	PutCompose(*PutComposeRequest, grpc.ServerStreamingServer[ComposeEvent]) error
+	// ObserveCompose compares the containers that are there with what was applied.
+	ObserveCompose(context.Context, *ObserveComposeRequest) (*ComposeState, error)
 	// PutQuadlet installs a container of a user who runs containers without privileges, as a quadlet
 	// (podman-systemd.unit(5)), and has the user's service manager run it or not. One that was
 	// installed and that can't be started is a UNIT_FAILED, as for PutUnit.
@@ -977,6 +1022,12 @@ func (UnimplementedAgentServer) PullImage(*PullImageRequest, grpc.ServerStreamin
 }
 func (UnimplementedAgentServer) ObserveImage(context.Context, *ObserveImageRequest) (*ImageState, error) {
 	return nil, status.Error(codes.Unimplemented, "method ObserveImage not implemented")
+}
+func (UnimplementedAgentServer) PutCompose(*PutComposeRequest, grpc.ServerStreamingServer[ComposeEvent]) error {
+	return status.Error(codes.Unimplemented, "method PutCompose not implemented")
+}
+func (UnimplementedAgentServer) ObserveCompose(context.Context, *ObserveComposeRequest) (*ComposeState, error) {
+	return nil, status.Error(codes.Unimplemented, "method ObserveCompose not implemented")
 }
 func (UnimplementedAgentServer) PutQuadlet(context.Context, *PutQuadletRequest) (*PutQuadletResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PutQuadlet not implemented")
@@ -1499,6 +1550,35 @@ func _Agent_ObserveImage_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_PutCompose_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(PutComposeRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).PutCompose(m, &grpc.GenericServerStream[PutComposeRequest, ComposeEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_PutComposeServer = grpc.ServerStreamingServer[ComposeEvent]
+
+func _Agent_ObserveCompose_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ObserveComposeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ObserveCompose(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ObserveCompose_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ObserveCompose(ctx, req.(*ObserveComposeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Agent_PutQuadlet_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PutQuadletRequest)
 	if err := dec(in); err != nil {
@@ -1908,6 +1988,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Agent_ObserveImage_Handler,
 		},
 		{
+			MethodName: "ObserveCompose",
+			Handler:    _Agent_ObserveCompose_Handler,
+		},
+		{
 			MethodName: "PutQuadlet",
 			Handler:    _Agent_PutQuadlet_Handler,
 		},
@@ -2007,6 +2091,11 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "PullImage",
 			Handler:       _Agent_PullImage_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "PutCompose",
+			Handler:       _Agent_PutCompose_Handler,
 			ServerStreams: true,
 		},
 		{

@@ -21,6 +21,8 @@ func (m *module) Version() semver.Version {
 
 func (m *module) Construct(ctx *pulumi.Context, name, typ, urn string) (r pulumi.Resource, err error) {
 	switch typ {
+	case "llmhost:index:ComposeProject":
+		r = &ComposeProject{}
 	case "llmhost:index:Credential":
 		r = &Credential{}
 	case "llmhost:index:Directory":

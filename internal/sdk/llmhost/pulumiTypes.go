@@ -125,6 +125,31 @@ func (i *readinessPtrType) ToReadinessPtrOutputWithContext(ctx context.Context) 
 	return pulumi.ToOutputWithContext(ctx, i).(ReadinessPtrOutput)
 }
 
+// ReadinessMapInput is an input type that accepts ReadinessMap and ReadinessMapOutput values.
+// You can construct a concrete instance of `ReadinessMapInput` via:
+//
+//	ReadinessMap{ "key": ReadinessArgs{...} }
+type ReadinessMapInput interface {
+	pulumi.Input
+
+	ToReadinessMapOutput() ReadinessMapOutput
+	ToReadinessMapOutputWithContext(context.Context) ReadinessMapOutput
+}
+
+type ReadinessMap map[string]ReadinessInput
+
+func (ReadinessMap) ElementType() reflect.Type {
+	return reflect.TypeOf((*map[string]Readiness)(nil)).Elem()
+}
+
+func (i ReadinessMap) ToReadinessMapOutput() ReadinessMapOutput {
+	return i.ToReadinessMapOutputWithContext(context.Background())
+}
+
+func (i ReadinessMap) ToReadinessMapOutputWithContext(ctx context.Context) ReadinessMapOutput {
+	return pulumi.ToOutputWithContext(ctx, i).(ReadinessMapOutput)
+}
+
 // A server is ready when it answers a chat completion of one token.
 type ReadinessOutput struct{ *pulumi.OutputState }
 
@@ -234,9 +259,31 @@ func (o ReadinessPtrOutput) TimeoutSeconds() pulumi.IntPtrOutput {
 	}).(pulumi.IntPtrOutput)
 }
 
+type ReadinessMapOutput struct{ *pulumi.OutputState }
+
+func (ReadinessMapOutput) ElementType() reflect.Type {
+	return reflect.TypeOf((*map[string]Readiness)(nil)).Elem()
+}
+
+func (o ReadinessMapOutput) ToReadinessMapOutput() ReadinessMapOutput {
+	return o
+}
+
+func (o ReadinessMapOutput) ToReadinessMapOutputWithContext(ctx context.Context) ReadinessMapOutput {
+	return o
+}
+
+func (o ReadinessMapOutput) MapIndex(k pulumi.StringInput) ReadinessOutput {
+	return pulumi.All(o, k).ApplyT(func(vs []interface{}) Readiness {
+		return vs[0].(map[string]Readiness)[vs[1].(string)]
+	}).(ReadinessOutput)
+}
+
 func init() {
 	pulumi.RegisterInputType(reflect.TypeOf((*ReadinessInput)(nil)).Elem(), ReadinessArgs{})
 	pulumi.RegisterInputType(reflect.TypeOf((*ReadinessPtrInput)(nil)).Elem(), ReadinessArgs{})
+	pulumi.RegisterInputType(reflect.TypeOf((*ReadinessMapInput)(nil)).Elem(), ReadinessMap{})
 	pulumi.RegisterOutputType(ReadinessOutput{})
 	pulumi.RegisterOutputType(ReadinessPtrOutput{})
+	pulumi.RegisterOutputType(ReadinessMapOutput{})
 }
