@@ -18,6 +18,10 @@ const (
 	// CredentialsRoot holds the credentials on the host, sealed by it.
 	CredentialsRoot = "/etc/llmhost/credentials"
 
+	// SecretsInMemory holds the keys of containers on the host, in a folder for each server. Like
+	// all of /run it is in memory.
+	SecretsInMemory = "/run/llmhost-secrets"
+
 	// sealsSince is the version of systemd that can load sealed credentials.
 	sealsSince = 250
 )
@@ -35,8 +39,12 @@ func (s *Server) credential() string { return s.Server.Name + "-api-key" }
 func (s *Server) credentialFile() string { return path.Join(CredentialsRoot, s.credential()) }
 
 // keyFileInside is where the server reads its API keys. systemd mounts a unit's credentials at
-// the same place whatever the unit's root directory is.
+// the same place whatever the unit's root directory is. A container has its keys where images
+// expect secrets.
 func (s *Server) keyFileInside() string {
+	if s.inContainer() {
+		return path.Join("/run/secrets", s.credential())
+	}
 	return path.Join("/run/credentials", s.Server.UnitName(), s.credential())
 }
 
@@ -52,6 +60,79 @@ func (s *Server) loadAPIKeys(u *systemd.Unit) {
 		return
 	}
 	u.Service.LoadCredentialEncrypted = load
+}
+
+// KeyBind is the file with the API keys of a server in a container; ok is false for one that asks
+// for none. It is there once the unit that places it has run, which a container's runtime isn't
+// started before.
+func (s *Server) KeyBind() (bind systemd.Bind, ok bool) {
+	return systemd.Bind{Source: s.keyInMemory(), Target: s.keyFileInside()}, s.Server.APIKey != ""
+}
+
+// keyInMemory is where a container's keys are on the host.
+func (s *Server) keyInMemory() string {
+	return path.Join(SecretsInMemory, s.Server.Name, s.credential())
+}
+
+// KeyIDs name the keys that the server has read, for what has to start it again; empty for one
+// that asks for none.
+func (s *Server) KeyIDs() string {
+	if s.APIKeys == nil {
+		return ""
+	}
+	var ids []string
+	for _, k := range s.APIKeys.Keys {
+		ids = append(ids, k.ID)
+	}
+	return strings.Join(ids, " ")
+}
+
+// keyUnitName is the unit that opens the credential for a container. No server's name can hold its
+// "@".
+func (s *Server) keyUnitName() string { return "llmhost-key@" + s.Server.Name + ".service" }
+
+// keyUnit opens the credential at boot, before containers start, and puts the keys into memory for
+// the one user that the container runs as. A container's runtime can't open credentials, and a file
+// on the disk would be in clear. While the unit is stopped, the keys are gone.
+func (s *Server) keyUnit() systemd.Unit {
+	user, group := s.Server.UserName(), s.Server.UserName()
+	if uid, gid, written := strings.Cut(s.Server.User, ":"); written {
+		user, group = uid, gid
+	}
+	u := systemd.Unit{
+		Unit: systemd.UnitSection{
+			Description: systemd.Text("API keys of the container " + s.Server.Name),
+			Before:      systemd.Words{"docker.service", "systemd-user-sessions.service"},
+		},
+		Service: systemd.ServiceSection{
+			Type:            "oneshot",
+			RemainAfterExit: systemd.Yes,
+			ExecStart: systemd.Command{"/usr/bin/install", "-m", "0400", "-o", user, "-g", group,
+				path.Join("/run/credentials", s.keyUnitName(), s.credential()), s.keyInMemory()},
+			RuntimeDirectory:     systemd.Words{path.Join(path.Base(SecretsInMemory), s.Server.Name)},
+			RuntimeDirectoryMode: "0711",
+
+			CapabilityBoundingSet:   systemd.Words{"CAP_CHOWN", "CAP_FOWNER"},
+			NoNewPrivileges:         systemd.Yes,
+			PrivateNetwork:          systemd.Yes,
+			PrivateDevices:          systemd.Yes,
+			PrivateTmp:              "yes",
+			ProtectSystem:           "strict",
+			ProtectHome:             "yes",
+			ProtectKernelTunables:   systemd.Yes,
+			ProtectKernelModules:    systemd.Yes,
+			ProtectControlGroups:    systemd.Yes,
+			RestrictAddressFamilies: systemd.Words{"AF_UNIX"},
+			RestrictNamespaces:      systemd.Yes,
+			LockPersonality:         systemd.Yes,
+			MemoryDenyWriteExecute:  systemd.Yes,
+			SystemCallArchitectures: systemd.Words{"native"},
+			SystemCallFilter:        systemd.Lines{{"@system-service"}},
+		},
+		Install: systemd.InstallSection{WantedBy: systemd.Words{"multi-user.target"}},
+	}
+	s.loadAPIKeys(&u)
+	return u
 }
 
 // keyFile is the credential as the server's engine reads it.
@@ -74,8 +155,9 @@ func (s *Server) keyFile(keys []secrets.Key) string {
 	return b.String()
 }
 
-// declareAPIKeys declares the credential, "NAME-api-key"; nil for a server that asks for none.
-func declareAPIKeys(ctx *pulumi.Context, name string, s *Server, parent pulumi.ResourceOption) ([]pulumi.Resource, error) {
+// declareAPIKeys declares the credential, "NAME-api-key", and for a container the unit that opens it,
+// "NAME-key-unit"; nothing for a server that asks for none.
+func declareAPIKeys(ctx *pulumi.Context, name string, s *Server, user pulumi.Resource, parent pulumi.ResourceOption) ([]pulumi.Resource, error) {
 	if s.Server.APIKey == "" {
 		return nil, nil
 	}
@@ -98,7 +180,22 @@ func declareAPIKeys(ctx *pulumi.Context, name string, s *Server, parent pulumi.R
 	if err != nil {
 		return nil, fmt.Errorf("declare the API keys of server %q: %w", name, err)
 	}
-	return []pulumi.Resource{credential}, nil
+	if !s.inContainer() {
+		return []pulumi.Resource{credential}, nil
+	}
+	text, err := s.keyUnit().Text()
+	if err != nil {
+		return nil, fmt.Errorf("%s: the unit for the API keys of server %q can't be written: %w", s.Server.At("api_key"), name, err)
+	}
+	unit, err := llmhost.NewSystemdUnit(ctx, name+"-key-unit", &llmhost.SystemdUnitArgs{
+		Name:      pulumi.String(s.keyUnitName()),
+		Content:   pulumi.String(text),
+		RestartOn: pulumi.StringMap{"api keys": pulumi.String(s.KeyIDs())},
+	}, parent, pulumi.DependsOn(append([]pulumi.Resource{credential}, user)))
+	if err != nil {
+		return nil, fmt.Errorf("declare the unit for the API keys of server %q: %w", name, err)
+	}
+	return []pulumi.Resource{credential, unit}, nil
 }
 
 // firstToExpire is when the next of the keys ends to be accepted, zero for never.
@@ -110,13 +207,4 @@ func firstToExpire(keys []secrets.Key) time.Time {
 		}
 	}
 	return first
-}
-
-// keyIDs name the keys that the server has read, for what has to restart it.
-func (s *Server) keyIDs() string {
-	var ids []string
-	for _, k := range s.APIKeys.Keys {
-		ids = append(ids, k.ID)
-	}
-	return strings.Join(ids, " ")
 }

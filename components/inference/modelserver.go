@@ -136,7 +136,7 @@ func declare(ctx *pulumi.Context, name string, args ModelServerArgs, opts ...pul
 	if err != nil {
 		return nil, err
 	}
-	keys, err := declareAPIKeys(ctx, name, s, pulumi.Parent(m))
+	keys, err := declareAPIKeys(ctx, name, s, m.User, pulumi.Parent(m))
 	if err != nil {
 		return nil, err
 	}

@@ -126,8 +126,8 @@ func (s *Server) RestartOn() map[string]string {
 	for _, c := range s.Companions {
 		digests["companion "+c.Name] = c.SHA256
 	}
-	if s.APIKeys != nil {
-		digests["api keys"] = s.keyIDs()
+	if ids := s.KeyIDs(); ids != "" {
+		digests["api keys"] = ids
 	}
 	return digests
 }

@@ -79,7 +79,7 @@ func New() *cobra.Command {
 	f.StringVar(&g.color, "color", "auto", "colour: always, never, raw or auto (only on a terminal, and not with NO_COLOR)")
 	f.BoolVarP(&cmdutil.Emoji, "emoji", "e", runtime.GOOS == "darwin", "emojis in Pulumi's displays")
 	f.BoolVar(&cmdutil.DisableInteractive, "non-interactive", false, "never ask")
-	f.IntVarP(&g.verbose, "verbose", "v", 0, "log Pulumi's inner workings (9: much; 11 and more: secrets, too)")
+	f.IntVarP(&g.verbose, "verbose", "v", 0, "log Pulumi's inner workings (9: much; 11: all)")
 	f.BoolVar(&g.logToStderr, "logtostderr", false, "log to standard error instead of to files")
 
 	root.AddGroup(
@@ -119,6 +119,7 @@ func (g *globals) apply() error {
 		}
 	}
 	logging.InitLogging(g.logToStderr, g.verbose, false)
+	engine.HideSecrets()
 	log.SetOutput(libraryLog{}) // the state's storage library logs to the standard logger
 	return nil
 }

@@ -33,8 +33,9 @@ const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 var prefixes = map[string]string{hostfile.SecretAPIKey: "llmk_", hostfile.SecretHMAC: "llmh_"}
 
-// Pattern finds keys of every kind in a text.
-var Pattern = regexp.MustCompile(`\bllm[kh]_[0-9A-Za-z]{49}\b`)
+// Pattern finds keys of every kind in a text. What is around a key doesn't matter: in a log, a line
+// break before it may be written as "\n".
+var Pattern = regexp.MustCompile(`llm[kh]_[0-9A-Za-z]{49}`)
 
 // NewKey makes a key of a kind of the host file's.
 func NewKey(kind string) string {
