@@ -106,6 +106,9 @@ func NewInferenceHost(ctx *pulumi.Context, args InferenceHostArgs, opts ...pulum
 	if err := c.declareFiles(ctx, h); err != nil {
 		return nil, err
 	}
+	if err := c.declareConfinement(ctx, h, args.Facts); err != nil {
+		return nil, err
+	}
 	return c, ctx.RegisterResourceOutputs(c, pulumi.Map{"servers": c.Servers})
 }
 

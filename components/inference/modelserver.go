@@ -28,6 +28,9 @@ type ModelServer struct {
 	Check *llmhost.SystemdUnit
 	Unit  *llmhost.SystemdUnit // nil for a server in a container
 
+	// Profile is its profile of AppArmor, "NAME-apparmor", nil if it has none.
+	Profile *llmhost.AppArmorProfile
+
 	files []pulumi.Resource
 }
 
@@ -141,6 +144,12 @@ func declare(ctx *pulumi.Context, name string, args ModelServerArgs, opts ...pul
 		return nil, err
 	}
 	m.files = append(m.files, keys...)
+	if err := m.declareProfile(ctx, name, s); err != nil {
+		return nil, err
+	}
+	if m.Profile != nil {
+		m.files = append(m.files, m.Profile)
+	}
 	m.Address = pulumi.String(s.Address()).ToStringOutput()
 	return m, nil
 }

@@ -84,6 +84,9 @@ func (s *Server) Unit() (systemd.Unit, error) {
 	s.openGPU(&u)
 	s.loadAPIKeys(&u)
 	s.takeTurns(&u)
+	if profile := s.Profile(); profile != nil {
+		u.Service.AppArmorProfile = systemd.Profile(profile.Name)
+	}
 	return u, nil
 }
 

@@ -50,6 +50,8 @@ type Server struct {
 	// Group are the units of the servers that take turns with this one, itself among them, in the
 	// order of the host file; nil: it always runs.
 	Group []string
+	// AppArmor is how AppArmor treats the server: a mode of the host file.
+	AppArmor string
 	// Companions are the files on the host that the server loads with the model.
 	Companions []Companion
 	// APIKeys are what clients may send; nil for a server that asks for none.
@@ -98,6 +100,10 @@ func NewServer(host *hostfile.Host, facts *hostfile.Facts, server hostfile.Serve
 			return nil, fmt.Errorf("%s: server %q uses the GPU, but %w", gpuPlace(&server), server.Name, err)
 		}
 		s.GPU = gpu
+	}
+	var err error
+	if s.AppArmor, err = newAppArmor(s, facts); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

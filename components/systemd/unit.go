@@ -48,17 +48,18 @@ type UnitSection struct {
 	Documentation Words
 
 	// Order and requirements.
-	Before            Words
-	After             Words
-	Wants             Words
-	Requires          Words
-	Requisite         Words
-	BindsTo           Words
-	PartOf            Words
-	Conflicts         Words
-	OnFailure         Words
-	OnSuccess         Words
-	RequiresMountsFor Words
+	Before               Words
+	After                Words
+	Wants                Words
+	Requires             Words
+	Requisite            Words
+	BindsTo              Words
+	PartOf               Words
+	ReloadPropagatedFrom Words
+	Conflicts            Words
+	OnFailure            Words
+	OnSuccess            Words
+	RequiresMountsFor    Words
 
 	// What has to be so, or the unit isn't started: a condition skips it, an assertion fails it.
 	ConditionPathExists        Conditions

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
+	"github.com/llmhost/llmhost/internal/agent/confine"
 	"github.com/llmhost/llmhost/internal/agent/machine"
 	"github.com/llmhost/llmhost/internal/agent/packages"
 	"github.com/llmhost/llmhost/internal/agent/systemd"
@@ -21,6 +22,8 @@ func (s *Server) Facts(ctx context.Context, _ *agentpb.FactsRequest) (*agentpb.F
 		SystemdVersion: systemd.InstalledVersion(ctx),
 		MemoryBytes:    root.Memory(),
 		DeviceClasses:  root.DeviceClasses(),
+		Apparmor:       confine.AppArmor(),
+		SshPorts:       confine.SSHPorts(ctx),
 	}
 	tools := machine.Tools(ctx)
 	resp.Tools = &agentpb.Tools{

@@ -106,6 +106,10 @@ func factsOf(f *agentpb.FactsResponse) *hostfile.Facts {
 			Docker: f.GetTools().GetDocker(), Compose: f.GetTools().GetCompose(), Podman: f.GetTools().GetPodman(),
 			NVIDIAToolkit: f.GetTools().GetNvidiaToolkit(), Python: f.GetTools().GetPython(), PackageManager: f.GetTools().GetPackageManager(),
 		},
+		AppArmor: f.GetApparmor(),
+	}
+	for _, port := range f.GetSshPorts() {
+		facts.SSHPorts = append(facts.SSHPorts, int(port))
 	}
 	for _, g := range f.GetGpus() {
 		facts.GPUs = append(facts.GPUs, hostfile.GPUFact{Vendor: g.GetVendor(), Name: g.GetName(), Driver: g.GetDriver(), VRAMBytes: g.GetVramBytes(),

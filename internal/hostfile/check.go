@@ -26,6 +26,15 @@ var ownFolders = []ownFolder{
 	{"/run/llmhost-secrets", "the secrets of containers"},
 }
 
+// ownFiles are files that blocks of their own write.
+var ownFiles = []ownFolder{
+	{"/etc/ssh/sshd_config.d/10-llmhost.conf", "written by the sshd block"},
+	{"/etc/llmhost/firewall.nft", "written by the firewall block"},
+	{"/etc/audit/rules.d/60-llmhost.rules", "written by audit = true"},
+	{"/etc/systemd/system/llmhost-firewall.service", "the firewall block's unit"},
+	{"/etc/systemd/system/llmhost-undo.service", "what undoes unconfirmed changes"},
+}
+
 // verifyUnit is llmhost's own unit that no server's unit may replace.
 const verifyUnit = "llmhost-verify.service"
 
@@ -43,6 +52,7 @@ func (d *decoder) check(h *Host) {
 	d.checkGroups(h)
 	d.checkSecrets(h)
 	d.checkPaths(h)
+	d.checkConfinement(h)
 }
 
 func (d *decoder) checkName(h *Host) {
@@ -199,6 +209,7 @@ func (d *decoder) checkServers(h *Host) {
 			d.errorAt(s.Range, fmt.Sprintf("a server can't be named %q", s.Name), "Its unit would be %s, which verifies the models. Use another name.", verifyUnit)
 		}
 		d.checkRuntime(h, s)
+		d.checkAppArmor(s)
 		d.checkMemory(h, s)
 		d.checkSandbox(s)
 		if s.GPULayers > 0 && len(h.GPUs) == 0 {
@@ -311,6 +322,12 @@ func (d *decoder) checkForeign(h *Host, kind, path string, place *Place) {
 	for _, own := range append([]ownFolder{{h.ModelsPath, "the models"}}, ownFolders...) {
 		if within(path, own.path) {
 			d.errorAt(place.Range, fmt.Sprintf("%s %q is llmhost's own", kind, path), "llmhost keeps %s in %s. Use another folder.", own.holds, own.path)
+			return
+		}
+	}
+	for _, own := range ownFiles {
+		if path == own.path {
+			d.errorAt(place.Range, fmt.Sprintf("%s %q is llmhost's own", kind, path), "It is %s.", own.holds)
 			return
 		}
 	}

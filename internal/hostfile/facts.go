@@ -28,6 +28,10 @@ type Facts struct {
 	DeviceClasses []string `json:"deviceClasses"`
 	// Tools are what servers in containers and in virtual environments need.
 	Tools ToolsFact `json:"tools,omitzero"`
+	// AppArmor says that the kernel confines by AppArmor and the host can load profiles.
+	AppArmor bool `json:"appArmor,omitempty"`
+	// SSHPorts are the ports that sshd listens on, which a firewall leaves open.
+	SSHPorts []int `json:"sshPorts,omitempty"`
 }
 
 // ToolsFact are versions of programs, without what a distribution adds. Empty: the program isn't there.

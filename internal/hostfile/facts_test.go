@@ -19,7 +19,8 @@ func desktopFacts() *Facts {
 		CPU:            CPUFact{Model: "Ryzen 9", Cores: 32},
 		MemoryBytes:    67_349_639_168,
 		GPUs:           []GPUFact{{Vendor: "nvidia", Name: "RTX 4090", Driver: "570.1", VRAMBytes: 24 << 30}},
-		DeviceClasses:  []string{"char-nvidia", "char-drm"},
+		AppArmor:       true, SSHPorts: []int{22},
+		DeviceClasses: []string{"char-nvidia", "char-drm"},
 	}
 }
 
@@ -103,6 +104,8 @@ func TestEveryFactIsCompared(t *testing.T) {
 			v.SetInt(v.Int() + 1)
 		case reflect.Uint64:
 			v.SetUint(v.Uint() + 1)
+		case reflect.Bool:
+			v.SetBool(!v.Bool())
 		default:
 			t.Fatalf("a fact of kind %s, which this test doesn't know", v.Kind())
 		}

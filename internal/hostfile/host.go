@@ -69,6 +69,10 @@ type Host struct {
 
 	Directories []Directory
 	Files       []File
+
+	Audit    bool      // record in the kernel's audit who changes what llmhost relies on
+	Sshd     *Sshd     // nil: sshd stays as it is
+	Firewall *Firewall // nil: none of llmhost's
 }
 
 // Place is where a block stands in its host file, for errors that come up after the file was read.
@@ -306,6 +310,7 @@ type Server struct {
 	Memory       Bytes         // the most that it may use; derived from the model's shape when it isn't written
 	CPUs         float64       // processors that it may use; 0: all
 	User         string        // UID:GID or name that a container runs as; empty: llm-NAME
+	AppArmor     string        // AppArmorEnforce, AppArmorComplain or AppArmorOff
 	Exclusive    string        // name of a group of servers of which one runs at a time; empty: none
 	APIKey       string        // name of a Secret of the same host that clients have to send; empty: none
 	ReadyTimeout time.Duration // for a deployment to wait until the model answers

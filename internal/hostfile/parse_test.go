@@ -26,7 +26,7 @@ func load(t *testing.T, path string) *Host {
 	return host
 }
 
-var ignorePlaces = cmpopts.IgnoreTypes(Place{})
+var ignorePlaces = cmp.Options{cmpopts.IgnoreTypes(Place{}), cmpopts.EquateComparable(netip.Prefix{})}
 
 func TestEveryAttributeIsDecoded(t *testing.T) {
 	requirementsText, err := os.ReadFile("testdata/vllm.txt")
@@ -132,6 +132,7 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 			GPUs:         []int{1},
 			Exclusive:    "large",
 			APIKey:       "family",
+			AppArmor:     AppArmorComplain,
 			ReadyTimeout: 10 * time.Minute,
 			StopTimeout:  2 * time.Minute,
 			Relaxed: []Relax{{
@@ -165,6 +166,10 @@ func TestEveryAttributeIsDecoded(t *testing.T) {
 			{Path: "/etc/motd.d/llmhost", Content: "A host of ${USER}.\n", Mode: 0o644, Owner: "1000", Group: "users", Guard: new(true), Adopt: true},
 			{Path: "/srv/notes/a.txt", Source: testdata + "/a.txt", Mode: 0o600, Owner: "root", Group: "root"},
 		},
+		Audit: true,
+		Sshd:  &Sshd{PasswordAuthentication: true, KeyboardInteractive: true, PermitRootLogin: "no", AllowUsers: []string{"ops", "me"}},
+		Firewall: &Firewall{Policy: PolicyDrop, Allows: []Allow{{Name: "notes", Port: 5353, Protocol: "udp",
+			From: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24"), netip.MustParsePrefix("fd00::1/128")}, Interface: "eth0"}}},
 	}
 	if diff := cmp.Diff(want, got, ignorePlaces, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Errorf("the host (-want +got):\n%s", diff)

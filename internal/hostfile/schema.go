@@ -1,6 +1,7 @@
 package hostfile
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/zclconf/go-cty/cty"
@@ -15,6 +16,8 @@ var schema = labelled("NAME", hostName, "the file's base name, which is also the
 	attributes: []attribute{
 		attr("timezone", timezone, func(d *document) *string { return &d.Timezone },
 			"Time zone of the servers and their logs.", fallback(cty.StringVal("UTC"))),
+		attr("audit", boolean, func(d *document) *bool { return &d.Audit },
+			"Have the kernel record who changes models, programs, units and llmhost's own state ([confinement.md](confinement.md)).", fallback(cty.False)),
 		attr("max_exposure", exposureScore, func(d *document) *float64 { return &d.MaxExposure },
 			"The worst score that a service of this host may have by `systemd-analyze security`, from 0 to 10 ([hardening](hardening.md#the-score-as-a-gate)). A deployment that would exceed it is refused before the host is contacted.", otherwise("any score")),
 	},
@@ -151,6 +154,8 @@ var schema = labelled("NAME", hostName, "the file's base name, which is also the
 					"Processors that the server may use.", otherwise("all")),
 				attr("user", containerUser, func(s *Server) *string { return &s.User },
 					"Who a container runs as: `UID:GID`. Not for the runtime `systemd`, which gives each server a user of its own.", otherwise("a user of its own, `llm-NAME`")),
+				attr("apparmor", appArmorMode, func(s *Server) *string { return &s.AppArmor },
+					"`enforce`: AppArmor refuses what the server's generated profile doesn't name; `complain`: it only logs that; `off`.", otherwise("`enforce` where the host's facts say that it has AppArmor")),
 				attr("exclusive", projectName, func(s *Server) *string { return &s.Exclusive },
 					"A name that servers share of which only one runs at a time, since they don't fit side by side. The first of them in this file runs first, and after each start of the machine; `llmhost switch` lets another run.", otherwise("none: it always runs")),
 				attr("quantization", plainWord, func(s *Server) *string { return &s.Quantization },
@@ -236,6 +241,34 @@ var schema = labelled("NAME", hostName, "the file's base name, which is also the
 				attr("adopt", boolean, func(f *File) *bool { return &f.Adopt },
 					adoptDoc, fallback(cty.False)),
 			)),
+		one("sshd", func(d *document) **Sshd { return &d.Sshd },
+			"How the host's SSH server lets people in. The change is undone by the host unless llmhost can still log in ([safe-changes.md](safe-changes.md)).",
+			attr("password_authentication", boolean, func(s *Sshd) *bool { return &s.PasswordAuthentication },
+				"Logins by password.", fallback(cty.False)),
+			attr("keyboard_interactive", boolean, func(s *Sshd) *bool { return &s.KeyboardInteractive },
+				"Logins by what PAM asks for, which may be a password too.", fallback(cty.False)),
+			attr("permit_root_login", rootLogin, func(s *Sshd) *string { return &s.PermitRootLogin },
+				"Whether root may log in: `no`, `prohibit-password` for keys alone, or `yes`.", fallback(cty.StringVal("prohibit-password"))),
+			attr("allow_users", listOf("a list of names", accountName), func(s *Sshd) *[]string { return &s.AllowUsers },
+				"Who may log in. It must name the user that llmhost logs in as.", otherwise("everybody with an account")),
+		),
+		holding(one("firewall", func(d *document) **Firewall { return &d.Firewall },
+			"A packet filter in a table of llmhost's own, for IPv4 and IPv6, beside whatever else filters. Guarded as the `sshd` block is.",
+			attr("policy", policy, func(f *Firewall) *string { return &f.Policy },
+				"`accept`: only the ports of this file's servers are closed to other machines; `drop`: everything is that no `allow` block opens, but SSH.", fallback(cty.StringVal(PolicyAccept))),
+		),
+			labelled("NAME", allowName, "for people: it is the rule's comment", func(a *Allow) *string { return &a.Name },
+				many("allow", func(f *Firewall) *[]Allow { return &f.Allows },
+					"Opens a port of the host to other machines. One for the port of SSH narrows who may log in.",
+					attr("port", between("a port", 1, 65535), func(a *Allow) *int { return &a.Port },
+						"The port that clients connect to, also when a container is behind it.", required),
+					attr("protocol", protocol, func(a *Allow) *string { return &a.Protocol },
+						"`tcp` or `udp`.", fallback(cty.StringVal("tcp"))),
+					attr("from", listOf("a list of networks", network), func(a *Allow) *[]netip.Prefix { return &a.From },
+						"Addresses and networks that may connect.", otherwise("everybody")),
+					attr("interface", interfaceName, func(a *Allow) *string { return &a.Interface },
+						"The network interface that they come in by.", otherwise("any")),
+				))),
 	},
 })
 

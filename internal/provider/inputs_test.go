@@ -21,6 +21,7 @@ var replaceKeys = map[string][]string{
 	"Quadlet":    {"user", "name"},
 	"EngineRoot": {"path"}, "Package": {"name"}, "Venv": {"sha256", "root"},
 	"ComposeProject": {"name"},
+	"Firewall":       {"path"}, "SshdConfig": {"path"}, "AppArmorProfile": {"path"}, "AuditRules": {"path"},
 }
 
 // withoutDiff are the inputs whose change changes nothing on the host: where a file comes from

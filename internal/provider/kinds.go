@@ -17,20 +17,24 @@ type kind struct {
 }
 
 var kinds = map[string]kind{
-	"File":           {key: []string{"path"}},
-	"Directory":      {key: []string{"path"}},
-	"SystemUser":     {key: []string{"name"}},
-	"SystemdUnit":    {key: []string{"name"}},
-	"Model":          {key: []string{"path"}, noDiff: []string{"source", "download", "hub", "token", "signature"}},
-	"Engine":         {key: []string{"root", "sha256"}, noDiff: []string{"source"}},
-	"Program":        {key: []string{"path"}},
-	"Quadlet":        {key: []string{"user", "name"}},
-	"EngineRoot":     {key: []string{"path"}},
-	"Package":        {key: []string{"name"}},
-	"Venv":           {key: []string{"root", "sha256"}, noDiff: []string{"requirements", "indexes", "engineRoot"}},
-	"Image":          {key: []string{"runtime", "user", "reference"}, noDiff: []string{"source", "sha256"}},
-	"Credential":     {key: []string{"path"}},
-	"ComposeProject": {key: []string{"name"}},
+	"File":            {key: []string{"path"}},
+	"Directory":       {key: []string{"path"}},
+	"SystemUser":      {key: []string{"name"}},
+	"SystemdUnit":     {key: []string{"name"}},
+	"Model":           {key: []string{"path"}, noDiff: []string{"source", "download", "hub", "token", "signature"}},
+	"Engine":          {key: []string{"root", "sha256"}, noDiff: []string{"source"}},
+	"Firewall":        {key: []string{"path"}},
+	"SshdConfig":      {key: []string{"path"}},
+	"AppArmorProfile": {key: []string{"path"}},
+	"AuditRules":      {key: []string{"path"}},
+	"Program":         {key: []string{"path"}},
+	"Quadlet":         {key: []string{"user", "name"}},
+	"EngineRoot":      {key: []string{"path"}},
+	"Package":         {key: []string{"name"}},
+	"Venv":            {key: []string{"root", "sha256"}, noDiff: []string{"requirements", "indexes", "engineRoot"}},
+	"Image":           {key: []string{"runtime", "user", "reference"}, noDiff: []string{"source", "sha256"}},
+	"Credential":      {key: []string{"path"}},
+	"ComposeProject":  {key: []string{"name"}},
 }
 
 // id is the ID of a resource with these inputs, if they are known.

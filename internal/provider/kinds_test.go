@@ -16,6 +16,7 @@ func TestPendingID(t *testing.T) {
 		"EngineRoot": "/opt/a", "Package": "llama.cpp-tools", "Venv": "/opt/a/" + requirements.Digest(requirementsA),
 		"ComposeProject": "a",
 	}
+	want["Firewall"], want["SshdConfig"], want["AppArmorProfile"], want["AuditRules"] = "/etc/a", "/etc/ssh/a", "/etc/apparmor.d/a", "/etc/a"
 	for _, kind := range kinds {
 		in, _ := sample(kind)
 		if id, ok := provider.PendingID("llmhost:index:"+kind, in); !ok || id != want[kind] {

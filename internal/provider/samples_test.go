@@ -14,7 +14,7 @@ import (
 	"github.com/llmhost/llmhost/internal/requirements"
 )
 
-var kinds = []string{"ComposeProject", "Credential", "Directory", "Engine", "EngineRoot", "File", "Image", "Model", "Package", "Program", "Quadlet", "SystemUser", "SystemdUnit", "Venv"}
+var kinds = []string{"AppArmorProfile", "AuditRules", "ComposeProject", "Credential", "Directory", "Engine", "EngineRoot", "File", "Firewall", "Image", "Model", "Package", "Program", "Quadlet", "SshdConfig", "SystemUser", "SystemdUnit", "Venv"}
 
 const (
 	digestA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -103,6 +103,19 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 				"user": str("llm-b"), "name": str("llmhost-b"), "content": str(quadlet("llmhost-a") + "ReadOnly=true\n"), "state": str("stopped"), "socketFolder": str("b"),
 				"container": object("memory", "2"), "overrides": list("/etc/x"), "restartOn": object("model", "2"), "adopt": boolean(true),
 				"readiness": resource.NewProperty(resource.PropertyMap{"address": str("tcp:127.0.0.1:8002"), "model": str("tiny")})}
+	case "Firewall", "AuditRules":
+		in := resource.PropertyMap{"path": str("/etc/a"), "content": str("a"), "loaded": boolean(true), "changes": list(), "adopt": boolean(false)}
+		other := resource.PropertyMap{"path": str("/etc/b"), "content": str("b"), "loaded": boolean(false), "changes": list("a rule"), "adopt": boolean(true)}
+		if kind == "Firewall" {
+			in["guard"], other["guard"] = boolean(true), boolean(false)
+		}
+		return in, other
+	case "AppArmorProfile":
+		return resource.PropertyMap{"path": str("/etc/apparmor.d/a"), "content": str("a"), "mode": str("enforce"), "changes": list(), "adopt": boolean(false)},
+			resource.PropertyMap{"path": str("/etc/apparmor.d/b"), "content": str("b"), "mode": str("complain"), "changes": list("another"), "adopt": boolean(true)}
+	case "SshdConfig":
+		return resource.PropertyMap{"path": str("/etc/ssh/a"), "content": str("a"), "effective": object("port", "22"), "guard": boolean(true), "adopt": boolean(false)},
+			resource.PropertyMap{"path": str("/etc/ssh/b"), "content": str("b"), "effective": object("port", "23"), "guard": boolean(false), "adopt": boolean(true)}
 	case "Program":
 		return resource.PropertyMap{"path": str("/usr/local/lib/a"), "release": str("1.0.0"), "current": boolean(true), "adopt": boolean(false)},
 			resource.PropertyMap{"path": str("/usr/local/lib/b"), "release": str("2.0.0"), "current": boolean(false), "adopt": boolean(true)}

@@ -430,6 +430,8 @@ type FactsResponse struct {
 	Gpus           []*GPU                 `protobuf:"bytes,9,rep,name=gpus,proto3" json:"gpus,omitempty"`
 	DeviceClasses  []string               `protobuf:"bytes,10,rep,name=device_classes,json=deviceClasses,proto3" json:"device_classes,omitempty"` // systemd device classes present, e.g. "char-nvidia"
 	Tools          *Tools                 `protobuf:"bytes,20,opt,name=tools,proto3" json:"tools,omitempty"`
+	Apparmor       bool                   `protobuf:"varint,40,opt,name=apparmor,proto3" json:"apparmor,omitempty"`                        // the kernel confines by it, and the host can load profiles
+	SshPorts       []uint32               `protobuf:"varint,41,rep,packed,name=ssh_ports,json=sshPorts,proto3" json:"ssh_ports,omitempty"` // that sshd listens on
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -537,6 +539,20 @@ func (x *FactsResponse) GetDeviceClasses() []string {
 func (x *FactsResponse) GetTools() *Tools {
 	if x != nil {
 		return x.Tools
+	}
+	return nil
+}
+
+func (x *FactsResponse) GetApparmor() bool {
+	if x != nil {
+		return x.Apparmor
+	}
+	return false
+}
+
+func (x *FactsResponse) GetSshPorts() []uint32 {
+	if x != nil {
+		return x.SshPorts
 	}
 	return nil
 }
@@ -6991,7 +7007,7 @@ const file_agent_proto_rawDesc = "" +
 	"\tunix_time\x18\b \x01(\x03R\bunixTime\"\r\n" +
 	"\vPingRequest\"\x0e\n" +
 	"\fPingResponse\"\x0e\n" +
-	"\fFactsRequest\"\x86\x03\n" +
+	"\fFactsRequest\"\xbf\x03\n" +
 	"\rFactsResponse\x12\"\n" +
 	"\farchitecture\x18\x01 \x01(\tR\farchitecture\x12\x13\n" +
 	"\x05os_id\x18\x02 \x01(\tR\x04osId\x12\x1d\n" +
@@ -7005,7 +7021,9 @@ const file_agent_proto_rawDesc = "" +
 	"\x04gpus\x18\t \x03(\v2\x15.llmhost.agent.v1.GPUR\x04gpus\x12%\n" +
 	"\x0edevice_classes\x18\n" +
 	" \x03(\tR\rdeviceClasses\x12-\n" +
-	"\x05tools\x18\x14 \x01(\v2\x17.llmhost.agent.v1.ToolsR\x05tools\"\xb9\x01\n" +
+	"\x05tools\x18\x14 \x01(\v2\x17.llmhost.agent.v1.ToolsR\x05tools\x12\x1a\n" +
+	"\bapparmor\x18( \x01(\bR\bapparmor\x12\x1b\n" +
+	"\tssh_ports\x18) \x03(\rR\bsshPorts\"\xb9\x01\n" +
 	"\x05Tools\x12\x16\n" +
 	"\x06docker\x18\x01 \x01(\tR\x06docker\x12\x18\n" +
 	"\acompose\x18\x02 \x01(\tR\acompose\x12\x16\n" +

@@ -119,3 +119,19 @@ func settingsOf(said string, keys []string) map[string]string {
 	}
 	return settings
 }
+
+// SSHPorts are the ports that sshd listens on by its configuration, none if there is no sshd.
+func SSHPorts(ctx context.Context) []uint32 {
+	said, err := run(ctx, nil, "sshd", "-T")
+	if err != nil {
+		return nil
+	}
+	var ports []uint32
+	for word := range strings.FieldsSeq(settingsOf(said, []string{"port"})["port"]) {
+		if port, err := strconv.ParseUint(word, 10, 16); err == nil {
+			ports = append(ports, uint32(port))
+		}
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
+}

@@ -106,6 +106,7 @@ host "full" {
     gpus          = [1]
     exclusive     = "large"
     api_key       = "family"
+    apparmor      = "complain"
     ready_timeout = "10m"
     stop_timeout  = "2m"
 
@@ -177,5 +178,25 @@ host "full" {
 
   file "/srv/notes/a.txt" {
     source = "a.txt"
+  }
+
+  audit = true
+
+  sshd {
+    password_authentication = true
+    keyboard_interactive    = true
+    permit_root_login       = "no"
+    allow_users             = ["ops", "me"]
+  }
+
+  firewall {
+    policy = "drop"
+
+    allow "notes" {
+      port      = 5353
+      protocol  = "udp"
+      from      = ["192.168.1.0/24", "fd00::1"]
+      interface = "eth0"
+    }
   }
 }

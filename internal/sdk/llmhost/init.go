@@ -21,6 +21,10 @@ func (m *module) Version() semver.Version {
 
 func (m *module) Construct(ctx *pulumi.Context, name, typ, urn string) (r pulumi.Resource, err error) {
 	switch typ {
+	case "llmhost:index:AppArmorProfile":
+		r = &AppArmorProfile{}
+	case "llmhost:index:AuditRules":
+		r = &AuditRules{}
 	case "llmhost:index:ComposeProject":
 		r = &ComposeProject{}
 	case "llmhost:index:Credential":
@@ -33,6 +37,8 @@ func (m *module) Construct(ctx *pulumi.Context, name, typ, urn string) (r pulumi
 		r = &EngineRoot{}
 	case "llmhost:index:File":
 		r = &File{}
+	case "llmhost:index:Firewall":
+		r = &Firewall{}
 	case "llmhost:index:Image":
 		r = &Image{}
 	case "llmhost:index:Model":
@@ -43,6 +49,8 @@ func (m *module) Construct(ctx *pulumi.Context, name, typ, urn string) (r pulumi
 		r = &Program{}
 	case "llmhost:index:Quadlet":
 		r = &Quadlet{}
+	case "llmhost:index:SshdConfig":
+		r = &SshdConfig{}
 	case "llmhost:index:SystemUser":
 		r = &SystemUser{}
 	case "llmhost:index:SystemdUnit":
