@@ -90,6 +90,9 @@ func (p *Project) service(s *inference.Server) types.ServiceConfig {
 		c.Volumes = append(c.Volumes, bind(m.Source, m.Target, true))
 	}
 	c.Volumes = append(c.Volumes, bind(model.Program, programInside, true), bind(socketFolder(s), socketFolder(s), false))
+	if key, ok := s.KeyBind(); ok {
+		c.Volumes = append(c.Volumes, bind(key.Source, key.Target, true))
+	}
 	if s.Timezone != "UTC" {
 		c.Volumes = append(c.Volumes, bind("/usr/share/zoneinfo", zoneInfoInside, true))
 	}
@@ -108,7 +111,7 @@ func (p *Project) service(s *inference.Server) types.ServiceConfig {
 	c.StopSignal = "SIGTERM"
 	c.StopGracePeriod = duration(30 * time.Second)
 	c.HealthCheck = &types.HealthCheckConfig{
-		Test:        types.HealthCheckTest{"CMD", programInside, "answers", "unix:" + s.Server.Socket(), s.Model.Name},
+		Test:        healthCheck(s),
 		Interval:    duration(30 * time.Second),
 		Timeout:     duration(25 * time.Second),
 		Retries:     count(3),
@@ -141,6 +144,15 @@ func environment(s *inference.Server, command inference.Command) types.MappingWi
 		}
 		return list
 	}())
+}
+
+// healthCheck asks the server from within its container, with a key that only the server can read.
+func healthCheck(s *inference.Server) types.HealthCheckTest {
+	test := types.HealthCheckTest{"CMD", programInside, "answers"}
+	if key, ok := s.KeyBind(); ok {
+		test = append(test, "--key-file", key.Target)
+	}
+	return append(test, "unix:"+s.Server.Socket(), s.Model.Name)
 }
 
 // tmpfs are the folders in memory: the engine's, and /tmp in any case.

@@ -100,7 +100,7 @@ func (d *decoder) checkAPIKey(h *Host, s *Server, names []string) {
 		d.errorAt(s.At("api_key"), fmt.Sprintf("api_key names the secret %q, which is of the kind %s", s.APIKey, SecretHMAC),
 			"It is at %s. Clients send an API key; an HMAC key is never sent. Use a secret of the kind %s.", position(secret.Range), SecretAPIKey)
 	}
-	if s.Runtime == RuntimeCompose || s.Runtime == RuntimeQuadlet {
+	if s.Runtime == RuntimeQuadlet {
 		d.errorAt(s.At("api_key"), fmt.Sprintf("api_key isn't for the runtime %s yet", s.Runtime), "Remove it, or set runtime = %q.", RuntimeSystemd)
 	}
 	if e := h.Engine(s.Engine); e != nil && e.Kind == KindOllama {

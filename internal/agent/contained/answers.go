@@ -9,9 +9,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
+	"github.com/llmhost/llmhost/internal/agent/credential"
 	"github.com/llmhost/llmhost/internal/agent/local"
 )
 
@@ -31,8 +31,8 @@ type Probe struct {
 	Patience time.Duration
 	// Limit is how long one answer may take.
 	Limit time.Duration
-	// KeyFile holds the API keys that the server demands, one a line, of which the first is sent;
-	// empty for a server without.
+	// KeyFile holds the API keys that the server demands, in whatever form its engine reads them, of
+	// which the first is sent; empty for a server without.
 	KeyFile string
 }
 
@@ -80,8 +80,7 @@ func (p Probe) key() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the server's API key: %w", err)
 	}
-	first, _, _ := strings.Cut(string(keys), "\n")
-	return strings.TrimSpace(first), nil
+	return credential.FirstAPIKey(keys)
 }
 
 // page asks for /health, which llama.cpp and vLLM have. A server without one isn't ill.

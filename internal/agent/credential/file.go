@@ -49,9 +49,14 @@ func APIKey(ctx context.Context, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return FirstAPIKey(secret)
+}
+
+// FirstAPIKey returns the first API key in a secret.
+func FirstAPIKey(secret []byte) (string, error) {
 	key := apiKey.Find(secret)
 	if key == nil {
-		return "", errors.New("the credential " + path + " holds no API key of llmhost's")
+		return "", errors.New("it holds no API key of llmhost's")
 	}
 	return string(key), nil
 }
