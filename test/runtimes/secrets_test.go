@@ -3,6 +3,7 @@ package runtimes
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -89,7 +90,7 @@ func TestSecretsAreNowhereInClear(t *testing.T) {
 
 	t.Run("what somebody does to it is drift", func(t *testing.T) {
 		const file = "/etc/llmhost/credentials/keyed-api-key"
-		seal := "systemd-creds encrypt --name=keyed-api-key - " + file + ".new && mv " + file + ".new " + file
+		seal := "systemd-creds encrypt --name=keyed-api-key - " + file + ".new && chmod 600 " + file + ".new && mv " + file + ".new " + file
 		for _, c := range []struct {
 			name, do, want string
 			findings       int
@@ -143,6 +144,47 @@ func TestSecretsAreNowhereInClear(t *testing.T) {
 	hunt.search()
 	hunt.run(0, "destroy", "-s", "keys", "--yes", "--skip-preview", "--non-interactive", "--debug", "--logtostderr", "-v=11")
 	vmtest.Settled(t, before)
+}
+
+// The unit that a deployment writes for a container's keys opens them into memory, for the one user
+// that the container runs as, and they are gone with it.
+func TestKeysOfAContainerAreOpenedIntoMemory(t *testing.T) {
+	p := vmtest.NewProject(t)
+	p.Host("contained", fmt.Sprintf(`
+  engine "llama.cpp" {
+    image = "example.org/llama@sha256:%s"
+  }
+  model "tiny" {
+    source = %q
+    sha256 = %q
+  }
+  secret "family" {}
+  server "chat" {
+    engine  = "llama.cpp"
+    runtime = "compose"
+    model   = "tiny"
+    memory  = "1GiB"
+    user    = "1234:1235"
+    api_key = "family"
+  }`, strings.Repeat("a", 64), vmtest.Model.Path, vmtest.Model.SHA256))
+	rendered := filepath.Join(t.TempDir(), "rendered")
+	p.Must("render", "-s", "contained", "-o", rendered)
+	const unit = "llmhost-key@chat.service"
+	text, err := os.ReadFile(filepath.Join(rendered, "etc/systemd/system", unit))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		vmtest.On(t, "systemctl stop "+unit+"; rm -rf /etc/llmhost/credentials /run/systemd/system/"+unit+"; rmdir /etc/llmhost /run/llmhost-secrets 2>/dev/null; systemctl daemon-reload")
+	})
+	vmtest.On(t, "mkdir -p /etc/llmhost/credentials && echo a key | systemd-creds encrypt --name=chat-api-key - /etc/llmhost/credentials/chat-api-key && "+
+		"base64 -d > /run/systemd/system/"+unit+" <<< "+base64.StdEncoding.EncodeToString(text)+" && systemctl daemon-reload && systemctl start "+unit)
+	const file = "/run/llmhost-secrets/chat/chat-api-key"
+	if got := vmtest.On(t, "stat -c '%a %u:%g' "+file+"; stat -f -c %T "+file+"; cat "+file); got != "400 1234:1235\ntmpfs\na key" {
+		t.Errorf("the file of keys: %s", got)
+	}
+	vmtest.On(t, "systemctl stop "+unit)
+	vmtest.Absent(t, "/run/llmhost-secrets/chat")
 }
 
 // tunnel is an open `llmhost tunnel`.
