@@ -419,7 +419,7 @@ func watchProcesses(t *testing.T) *watch {
 		cmd *exec.Cmd
 		to  *bytes.Buffer
 	}{
-		{exec.CommandContext(ctx, "sh", "-c", "while :; do "+look+" 2>/dev/null; sleep 0.2; done"), &w.here},
+		{exec.CommandContext(ctx, "sh", "-c", "while :; do "+look+" 2>/dev/null; sleep 0.5; done"), &w.here},
 		{exec.CommandContext(ctx, "ssh", "-i", vmtest.VM.IdentityFile, "-o", "UserKnownHostsFile="+vmtest.VM.KnownHostsFile, "-o", "BatchMode=yes",
 			"-p", fmt.Sprint(vmtest.VM.Port), "root@"+vmtest.VM.Address, "while :; do "+look+" 2>/dev/null; sleep 1; done"), &w.there},
 	} {
