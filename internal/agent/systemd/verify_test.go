@@ -48,6 +48,38 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+func TestVerifyOfEveryKind(t *testing.T) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Fatal("this test needs systemd-analyze, of the package systemd")
+	}
+	for name, test := range map[string]struct {
+		unit, content string
+		want          string // in the error; empty: there is none
+	}{
+		"timer":                             {"x.timer", "[Timer]\nOnCalendar=daily\nUnit=later.service\n", ""},
+		"timer at no time":                  {"x.timer", "[Timer]\nOnCalendar=sometimes\n", "x.timer:2"},
+		"path":                              {"x.path", "[Path]\nPathChanged=/srv/models\nUnit=later.service\n", ""},
+		"path that isn't absolute":          {"x.path", "[Path]\nPathChanged=models\n", "x.path:2"},
+		"slice":                             {"x.slice", "[Slice]\nMemoryMax=1G\n", ""},
+		"slice with a limit that isn't one": {"x.slice", "[Slice]\nMemoryMax=much\n", "x.slice:2"},
+		"socket":                            {"x.socket", "[Socket]\nListenStream=/run/x.sock\nAccept=no\nService=systemd-journald.service\n", ""},
+		"socket with an unknown directive":  {"x.socket", "[Socket]\nListenStream=/run/x.sock\nBacklogg=1\nService=systemd-journald.service\n", "x.socket:3"},
+		// systemd would refuse to start it, so that it comes after its service.
+		"socket before its service":      {"x.socket", "[Socket]\nListenStream=/run/x.sock\nService=later.service\n", "later.service"},
+		"a service's section in a timer": {"x.timer", "[Timer]\nOnCalendar=daily\n[Service]\nUser=root\n", "x.timer:3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := Verify(t.Context(), t.TempDir(), test.unit, test.content, nil)
+			switch {
+			case test.want == "" && err != nil:
+				t.Error(err)
+			case test.want != "" && (fault.ReasonOf(err) != agentpb.Reason_INVALID || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("got %v, want one that names %q", err, test.want)
+			}
+		})
+	}
+}
+
 func TestVersion(t *testing.T) {
 	for text, want := range map[string]uint32{
 		"systemd 257 (257.8-1~deb13u2)\n+PAM": 257, "systemd 252": 252,
