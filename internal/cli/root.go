@@ -90,7 +90,7 @@ func New() *cobra.Command {
 		&cobra.Group{ID: groupLab, Title: "Lab:"},
 	)
 	addPulumi(root, &g)
-	add(root, groupLook, newDriftCmd(), newEnvCmd(), newVersionCmd())
+	add(root, groupLook, newDriftCmd(), newDoctorCmd(), newEnvCmd(), newVersionCmd())
 	add(root, groupDeploy, newBackupCmd(), newRestoreCmd())
 	add(root, groupUse, newAskCmd(), newTunnelCmd(), newSwitchCmd(), newModelCmd(), newSecretsCmd())
 	add(root, groupFiles, newValidateCmd(), newPinCmd(), newBootstrapCmd(), newProbeCmd(), newRenderCmd())
