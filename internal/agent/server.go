@@ -103,7 +103,7 @@ func NewServer(o Options) *Server {
 		managerOf:   func(uid int) userManager { return systemd.OfUser(uid) },
 		userJournal: systemd.UserJournal,
 
-		systemd:   manager,
+		systemd:   &gpuKeeper{manager: manager, log: o.Log},
 		unitFiles: systemd.Files{Root: "/"},
 		journal:   systemd.Journal,
 		timer:     manager,

@@ -51,7 +51,7 @@ var schema = labelled("NAME", hostName, "the file's base name, which is also the
 				attr("bandwidth", rate, func(g *GPU) *BytesPerSecond { return &g.Bandwidth },
 					"Bandwidth of its memory, which bounds the tokens per second.", otherwise("not declared")),
 				attr("power_limit", watts, func(g *GPU) *int { return &g.PowerLimit },
-					"The most power that the card may draw (NVIDIA), such as `300W`. It is set at each boot.", otherwise("as the driver has it")),
+					"The most power that the card may draw (NVIDIA), such as `300W`. `llmhost doctor` compares it with the card's, and says how to set it.", otherwise("as the driver has it")),
 			)),
 		one("models", func(d *document) **modelsBlock { return &d.models },
 			"Where models are kept on the host and how they are watched.",
