@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/llmhost/llmhost/components/inference"
 	"github.com/llmhost/llmhost/internal/agent/agentpb"
 	"github.com/llmhost/llmhost/internal/hostfile"
 	"github.com/llmhost/llmhost/internal/remote"
@@ -76,8 +77,17 @@ func switchTo(cmd *cobra.Command, h *hostfile.Host, name string) (*switched, err
 	if len(group) < 2 {
 		return nil, fmt.Errorf("server %q takes turns with no other: give two or more servers the same exclusive in %s", name, h.File)
 	}
+	facts, err := hostfile.LoadFacts(h.File)
+	if err != nil {
+		return nil, err
+	}
+	rendered, err := inference.NewServer(h, facts, *server)
+	if err != nil {
+		return nil, err
+	}
+	r := rendered.Readiness()
 	req := &agentpb.SwitchUnitRequest{Unit: server.UnitName(), Readiness: &agentpb.Readiness{
-		Address: addressOf(server), Model: server.Model, TimeoutSeconds: uint32(server.ReadyTimeout.Seconds()),
+		Address: r.Address, Model: r.Model, TimeoutSeconds: uint32(r.TimeoutSeconds), Credential: r.Credential,
 	}}
 	for _, other := range group {
 		if other.Name != name {
