@@ -71,6 +71,9 @@ type InferenceHostArgs struct {
 // NewInferenceHost declares a host. The provider that reaches the host comes by opts.
 func NewInferenceHost(ctx *pulumi.Context, args InferenceHostArgs, opts ...pulumi.ResourceOption) (*InferenceHost, error) {
 	h := args.Host
+	if err := checkExposure(h, args.Facts); err != nil {
+		return nil, err
+	}
 	c := &InferenceHost{
 		token:       args.ModelToken,
 		engines:     map[string][]pulumi.Resource{},

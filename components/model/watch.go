@@ -40,10 +40,11 @@ const (
 	serviceName = "verify-service"
 	timerName   = "verify-timer"
 
-	// serviceUnit reads all models again.
-	serviceUnit = "llmhost-verify.service"
-	timerUnit   = "llmhost-verify.timer"
+	timerUnit = "llmhost-verify.timer"
 )
+
+// VerifyUnitName is the unit that reads all models again.
+const VerifyUnitName = "llmhost-verify.service"
 
 // Watch is how a host keeps watch over its models.
 type Watch struct {
@@ -180,12 +181,12 @@ func signatureOf(m *hostfile.Model) (*checkrecord.Signature, error) {
 
 // declareUnits declares the verification, and the timer that starts it unless that is never.
 func (w *Watch) declareUnits(ctx *pulumi.Context, every time.Duration, after []pulumi.Resource) error {
-	text, err := verifyUnit(every).Text()
+	text, err := VerifyUnit(every).Text()
 	if err != nil {
 		return err
 	}
 	service, err := llmhost.NewSystemdUnit(ctx, serviceName, &llmhost.SystemdUnitArgs{
-		Name: pulumi.String(serviceUnit), Content: pulumi.String(text), Enabled: pulumi.Bool(false), State: pulumi.String("onDemand"),
+		Name: pulumi.String(VerifyUnitName), Content: pulumi.String(text), Enabled: pulumi.Bool(false), State: pulumi.String("onDemand"),
 	}, pulumi.Parent(w), pulumi.DependsOn(after))
 	if err != nil {
 		return fmt.Errorf("declare the verification of the models: %w", err)
@@ -214,10 +215,10 @@ func tick(every time.Duration) (calendar systemd.Text, tick, spread time.Duratio
 	return "hourly", time.Hour, 5 * time.Minute
 }
 
-// verifyUnit reads the models again, but those that can wait for the timer's next tick: so each
+// VerifyUnit reads the models again, but those that can wait for the timer's next tick: so each
 // model is read once in the period, a run that a reboot has cut off goes on, and a machine that
 // is off at night keeps the period too.
-func verifyUnit(every time.Duration) systemd.Unit {
+func VerifyUnit(every time.Duration) systemd.Unit {
 	command := systemd.Command{Program, "verify"}
 	if _, tick, spread := tick(every); every > tick+spread {
 		command = append(command, "--max-age", hours(every-tick-spread))

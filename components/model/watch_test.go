@@ -51,7 +51,7 @@ server "chat" {
 func units(t *testing.T) map[string]systemd.Unit {
 	h := parse(t, seeing)
 	return map[string]systemd.Unit{
-		"llmhost-verify.service":      verifyUnit(7 * 24 * time.Hour),
+		"llmhost-verify.service":      VerifyUnit(7 * 24 * time.Hour),
 		"llmhost-verify.timer":        timer(7 * 24 * time.Hour),
 		CheckUnitName(&h.Servers[0]):  CheckUnit(&h.Servers[0], &h.Models[0]),
 		"hourly/llmhost-verify.timer": timer(time.Hour),
@@ -102,7 +102,7 @@ func TestExposureIsLow(t *testing.T) {
 // however late, still comes in time.
 func TestNoModelWaitsLongerThanThePeriod(t *testing.T) {
 	for _, every := range []time.Duration{time.Hour, 90 * time.Minute, 24 * time.Hour, 47 * time.Hour, 48 * time.Hour, 168 * time.Hour, 8760 * time.Hour} {
-		command := verifyUnit(every).Service.ExecStart
+		command := VerifyUnit(every).Service.ExecStart
 		left := time.Duration(0)
 		for i, arg := range command {
 			if arg == "--max-age" {

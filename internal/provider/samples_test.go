@@ -135,12 +135,12 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 				"name": str("a.service"), "content": str(unitText), "enabled": boolean(true), "masked": boolean(false), "state": str("running"),
 				"dropIns":      object("/etc/systemd/system/a.service.d/x.conf", "[Service]\nNice=1\n"),
 				"alternatives": list("b.service"), "restartOn": object("model", "1"), "readiness": readiness(), "rollback": boolean(true), "adopt": boolean(false),
-				"runtimeProperties": resource.NewProperty(resource.PropertyMap{}), "shadowedBy": str(""), "outdated": str("")},
+				"runtimeProperties": resource.NewProperty(resource.PropertyMap{}), "shadowedBy": str(""), "outdated": str(""), "exposure": resource.NewProperty(9.6)},
 			resource.PropertyMap{
 				"name": str("b.service"), "content": str(unitText + "Nice=1\n"), "enabled": boolean(false), "masked": boolean(true), "state": str("stopped"),
 				"dropIns":      object("/etc/systemd/system/a.service.d/x.conf", "[Service]\nNice=2\n"),
 				"alternatives": list("c.service"), "restartOn": object("model", "2"), "rollback": boolean(false), "adopt": boolean(true),
-				"runtimeProperties": object("MemoryMax", "2"), "shadowedBy": str("/run/b"), "outdated": str("b"),
+				"runtimeProperties": object("MemoryMax", "2"), "shadowedBy": str("/run/b"), "outdated": str("b"), "exposure": resource.NewProperty(1.2),
 				"readiness": resource.NewProperty(resource.PropertyMap{"address": str("tcp:127.0.0.1:8002"), "model": str("tiny")})}
 	}
 	panic(fmt.Sprintf("no sample of a %s", kind))

@@ -53,6 +53,7 @@ type SystemdUnitArgs struct {
 	RuntimeProperties map[string]string `pulumi:"runtimeProperties,optional"`
 	ShadowedBy        string            `pulumi:"shadowedBy,optional"`
 	Outdated          string            `pulumi:"outdated,optional"`
+	Exposure          *float64          `pulumi:"exposure,optional"`
 }
 
 // SystemdUnitState is what is known of a unit on the host.
@@ -92,6 +93,7 @@ func (a *SystemdUnitArgs) Annotate(an infer.Annotator) {
 	an.Describe(&a.Readiness, "How to ask the server behind the unit whether it works.")
 	an.Describe(&a.Rollback, "When a new text runs and doesn't become healthy, put back the one that ran before, start it and ask it again. The update has then failed.")
 	an.SetDefault(&a.Rollback, true)
+	an.Describe(&a.Exposure, "How much of its host a service could reach, from 0 to 10, as `systemd-analyze security` scores it. It is filled in, so that a unit which gets worse shows it, on the host too.")
 	describeAdopt(an, &a.Adopt)
 	an.Describe(&a.RuntimeProperties, "Always empty: properties that `systemctl set-property` has changed, with their values. It is an input so that they show as drift.")
 	an.Describe(&a.ShadowedBy, "Always empty: a unit file of the same name that systemd prefers to this one. It is an input so that it shows as drift.")
@@ -137,6 +139,7 @@ func (*SystemdUnit) Check(ctx context.Context, req infer.CheckRequest) (infer.Ch
 		if c.known("state") && in.State == stateOnDemand && in.Readiness != nil {
 			c.fail("readiness", "is for a unit that runs, and this one runs on demand")
 		}
+		c.fillExposure(in)
 	})
 }
 

@@ -50,6 +50,9 @@ func (*SystemdUnit) Read(ctx context.Context, req infer.ReadRequest[SystemdUnitA
 	in.RuntimeProperties = properties
 	in.ShadowedBy = seen.GetShadowedBy()
 	in.Outdated = observedOutdated(in.State, seen)
+	if in.Exposure != nil { // state of an older llmhost has none
+		in.Exposure = exposureOf(in.Name, seen.GetContent(), seen.GetDropIns())
+	}
 	rec := observedRecord(ctx, req.State.Recorded, seen.GetOwned())
 	return infer.ReadResponse[SystemdUnitArgs, SystemdUnitState]{ID: req.ID, Inputs: in, State: SystemdUnitState{in, rec}}, nil
 }
