@@ -21,38 +21,51 @@ func checkExposure(h *hostfile.Host, facts *hostfile.Facts) error {
 	if h.MaxExposure == 0 {
 		return nil
 	}
-	services, err := services(h, facts)
+	services, err := Services(h, facts)
 	if err != nil {
 		return err
 	}
 	var faults []error
 	for _, s := range services {
-		text, err := s.unit.Text()
-		if err != nil {
-			return fmt.Errorf("score %s: %w", s.name, err)
-		}
-		report, err := exposure.Of(text)
-		if err != nil {
-			return fmt.Errorf("score %s: %w", s.name, err)
-		}
-		if report.Score.Float() > h.MaxExposure {
-			faults = append(faults, tooExposed(h, s, report))
+		if s.TooExposed(h) {
+			faults = append(faults, tooExposed(h, s))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// service is a service of the host with its unit.
-type service struct {
-	name string
-	unit systemd.Unit
+// Service is a service of a host, and what it is exposed to.
+type Service struct {
+	Name     string // of the unit
+	Sandbox  systemd.SandboxSection
+	Exposure exposure.Report
 }
 
-// services are all that this component declares.
-func services(h *hostfile.Host, facts *hostfile.Facts) ([]service, error) {
-	var all []service
+// TooExposed tells whether the service exceeds what its host file allows.
+func (s *Service) TooExposed(h *hostfile.Host) bool {
+	return h.MaxExposure > 0 && s.Exposure.Score.Float() > h.MaxExposure
+}
+
+// Services are those that a deployment of a host places there, scored without the host. Facts may
+// be nil as for a deployment.
+func Services(h *hostfile.Host, facts *hostfile.Facts) ([]*Service, error) {
+	var all []*Service
+	var faults []error
+	add := func(name string, unit systemd.Unit) {
+		text, err := unit.Text()
+		if err != nil {
+			faults = append(faults, fmt.Errorf("score %s: %w", name, err))
+			return
+		}
+		report, err := exposure.Of(text)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("score %s: %w", name, err))
+			return
+		}
+		all = append(all, &Service{name, unit.Sandbox, report})
+	}
 	if len(h.Models) > 0 {
-		all = append(all, service{model.VerifyUnitName, model.VerifyUnit(h.VerifyEvery)})
+		add(model.VerifyUnitName, model.VerifyUnit(h.VerifyEvery))
 	}
 	for i := range h.Servers {
 		if h.Servers[i].Runtime != hostfile.RuntimeSystemd {
@@ -66,19 +79,21 @@ func services(h *hostfile.Host, facts *hostfile.Facts) ([]service, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, service{model.CheckUnitName(&s.Server), model.CheckUnit(&s.Server, &s.Model)}, service{s.Server.UnitName(), unit})
+		add(model.CheckUnitName(&s.Server), model.CheckUnit(&s.Server, &s.Model))
+		add(s.Server.UnitName(), unit)
 	}
-	return all, nil
+	return all, errors.Join(faults...)
 }
 
 // tooExposed says by how much, and because of what.
-func tooExposed(h *hostfile.Host, s service, report exposure.Report) error {
+func tooExposed(h *hostfile.Host, s *Service) error {
+	report := s.Exposure
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s would be exposed by %s, and max_exposure is %.1f. What counts most:", h.At("max_exposure"), s.name, report.Score, h.MaxExposure)
+	fmt.Fprintf(&b, "%s: %s would be exposed by %s, and max_exposure is %.1f. What counts most:", h.At("max_exposure"), s.Name, report.Score, h.MaxExposure)
 	for _, f := range report.Findings[:min(worstNamed, len(report.Findings))] {
 		fmt.Fprintf(&b, "\n  %s  %s (%s)", f.Points, f.Means, f.Name)
 	}
-	for _, r := range s.unit.Sandbox.Relaxed {
+	for _, r := range s.Sandbox.Relaxed {
 		fmt.Fprintf(&b, "\n  relaxed: %s", r)
 	}
 	fmt.Fprintf(&b, "\nRelax less, let it listen on a Unix socket, or raise max_exposure; llmhost harden -s %s shows everything", h.Name)

@@ -93,7 +93,7 @@ func New() *cobra.Command {
 	add(root, groupLook, newDriftCmd(), newDoctorCmd(), newEnvCmd(), newVersionCmd())
 	add(root, groupDeploy, newBackupCmd(), newRestoreCmd())
 	add(root, groupUse, newAskCmd(), newTunnelCmd(), newSwitchCmd(), newModelCmd(), newSecretsCmd())
-	add(root, groupFiles, newValidateCmd(), newPinCmd(), newBootstrapCmd(), newProbeCmd(), newRenderCmd())
+	add(root, groupFiles, newValidateCmd(), newPinCmd(), newBootstrapCmd(), newProbeCmd(), newRenderCmd(), newHardenCmd())
 	add(root, groupLab, newLabCmd())
 	root.SetHelpCommandGroupID(groupLook)
 	root.SetFlagErrorFunc(flagError)
