@@ -28,27 +28,8 @@ const (
 	smallTmpfs   = 64 << 20
 )
 
-// imagePrograms are the server programs of the engines' own images: ghcr.io/ggml-org/llama.cpp,
-// vllm/vllm-openai and ollama/ollama. An engine block names another by its executable.
-var imagePrograms = map[string]string{
-	hostfile.KindLlamaCpp: "app/llama-server",
-	hostfile.KindVLLM:     "usr/local/bin/vllm",
-	hostfile.KindOllama:   "bin/ollama",
-}
-
 // socketFolder is the only thing that a container shares with its clients.
 func socketFolder(s *inference.Server) string { return path.Dir(s.Server.Socket()) }
-
-// inContainer is the server as it is started in a container: on its socket, whatever port leads to
-// it, and by a program that is named, since it isn't started by the image's own entrypoint.
-func inContainer(s *inference.Server) *inference.Server {
-	inside := *s
-	inside.Server.Listen = hostfile.Listen{Unix: true}
-	if inside.Engine.Executable == "" {
-		inside.Engine.Executable = imagePrograms[s.Engine.Kind]
-	}
-	return &inside
-}
 
 // service is a server's container.
 //
@@ -56,7 +37,7 @@ func inContainer(s *inference.Server) *inference.Server {
 // its clients, and its GPU if it has one. Docker's own seccomp and AppArmor profiles stay.
 func (p *Project) service(s *inference.Server) types.ServiceConfig {
 	name := s.Server.Name
-	command := inContainer(s).Command()
+	command := s.InContainer().Command()
 	c := types.ServiceConfig{Name: name, Restart: "on-failure:5"}
 	c.Image = s.Engine.Image
 	c.PullPolicy = types.PullPolicyNever

@@ -18,6 +18,7 @@ import (
 	"github.com/llmhost/llmhost/components/compose"
 	"github.com/llmhost/llmhost/components/inference"
 	"github.com/llmhost/llmhost/components/model"
+	"github.com/llmhost/llmhost/components/quadlet"
 	"github.com/llmhost/llmhost/internal/hostfile"
 	"github.com/llmhost/llmhost/internal/modelfile"
 	"github.com/llmhost/llmhost/internal/sdk/llmhost"
@@ -218,9 +219,18 @@ func (c *InferenceHost) declareServers(ctx *pulumi.Context, h *hostfile.Host, fa
 		var m *inference.ModelServer
 		switch server.Runtime {
 		case hostfile.RuntimeCompose:
+			image, imageErr := c.dockerImage(ctx, s)
+			if imageErr != nil {
+				return imageErr
+			}
 			m, err = inference.NewContainedServer(ctx, server.Name, args, pulumi.Parent(c))
 			if err == nil {
-				projects.add(s, slices.Concat(m.Own(), args.Needs))
+				projects.add(s, slices.Concat(m.Own(), image, args.Needs))
+			}
+		case hostfile.RuntimeQuadlet:
+			m, err = inference.NewContainedServer(ctx, server.Name, args, pulumi.Parent(c))
+			if err == nil {
+				_, err = quadlet.Declare(ctx, server.Name, quadlet.ComponentArgs{Server: s, Needs: slices.Concat(m.Own(), args.Needs)}, pulumi.Parent(m))
 			}
 		default:
 			m, err = inference.NewModelServer(ctx, server.Name, args, pulumi.Parent(c))

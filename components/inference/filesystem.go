@@ -72,7 +72,7 @@ var leastScratch = []Scratch{
 // scratch are the folders in memory that the server can write, as large as the engine needs.
 func scratch(command Command) systemd.TemporaryFileSystems {
 	var folders systemd.TemporaryFileSystems
-	for _, f := range command.scratch() {
+	for _, f := range command.AllScratch() {
 		size := fmt.Sprintf("size=%dM", f.Size>>20)
 		options := []string{size, "mode=1777", "nodev", "nosuid"}
 		if !f.Exec {
@@ -83,9 +83,9 @@ func scratch(command Command) systemd.TemporaryFileSystems {
 	return folders
 }
 
-// scratch are the engine's folders, and those that every server has as far as the engine names
+// AllScratch are the engine's folders, and those that every server has as far as the engine names
 // none there.
-func (c Command) scratch() []Scratch {
+func (c Command) AllScratch() []Scratch {
 	all := append([]Scratch{}, leastScratch...)
 	for _, own := range c.Scratch {
 		found := false

@@ -7,6 +7,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/llmhost/llmhost/components/model"
+	"github.com/llmhost/llmhost/internal/hostfile"
 	"github.com/llmhost/llmhost/internal/sdk/llmhost"
 )
 
@@ -115,10 +116,7 @@ func declare(ctx *pulumi.Context, name string, args ModelServerArgs, opts ...pul
 		return nil, fmt.Errorf("declare server %q: %w", name, err)
 	}
 	var err error
-	m.User, err = llmhost.NewSystemUser(ctx, name+"-user", &llmhost.SystemUserArgs{
-		Name:    pulumi.String(s.Server.UserName()),
-		Comment: pulumi.String("llmhost model server " + s.Server.Name),
-	}, pulumi.Parent(m))
+	m.User, err = declareUser(ctx, name, s, args.Needs, m)
 	if err != nil {
 		return nil, fmt.Errorf("declare the user of server %q: %w", name, err)
 	}
@@ -152,6 +150,25 @@ func declare(ctx *pulumi.Context, name string, args ModelServerArgs, opts ...pul
 	}
 	m.Address = pulumi.String(s.Address()).ToStringOutput()
 	return m, nil
+}
+
+// declareUser declares the server's user. One that runs its container itself has what that takes:
+// a home folder for its images, and the groups that its server has to be in.
+func declareUser(ctx *pulumi.Context, name string, s *Server, needs []pulumi.Resource, parent pulumi.Resource) (*llmhost.SystemUser, error) {
+	args := &llmhost.SystemUserArgs{
+		Name:    pulumi.String(s.Server.UserName()),
+		Comment: pulumi.String("llmhost model server " + s.Server.Name),
+	}
+	opts := []pulumi.ResourceOption{pulumi.Parent(parent)}
+	if s.Server.Runtime == hostfile.RuntimeQuadlet {
+		groups := []string{ModelsGroup}
+		if s.GPU != nil {
+			groups = append(groups, s.GPU.Groups...)
+		}
+		args.Containers, args.Home, args.Groups = pulumi.Bool(true), pulumi.String(s.HomeFolder()), pulumi.ToStringArray(groups)
+		opts = append(opts, pulumi.DependsOn(needs)) // the models' group is one of them
+	}
+	return llmhost.NewSystemUser(ctx, name+"-user", args, opts...)
 }
 
 // declareFiles declares the small files that a server's engine reads, in their folder. Every user

@@ -197,6 +197,10 @@ func (s *Server) modelBinds() systemd.Binds {
 	return binds
 }
 
+// HomeFolder is the home folder of the server's user, if that runs its container itself: Podman
+// keeps images there.
+func (s *Server) HomeFolder() string { return "/var/lib/" + s.Server.UserName() }
+
 // ModelBinds are the model and its companions: where they are on the host, and where every runtime
 // shows them to the server, read-only.
 func (s *Server) ModelBinds() systemd.Binds { return s.modelBinds() }

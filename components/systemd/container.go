@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -15,9 +16,9 @@ const KindContainer Kind = "container"
 
 // ContainerSection is the [Container] section.
 type ContainerSection struct {
-	Image         Keyword
+	Image         Setting
 	ContainerName Keyword
-	Entrypoint    Keyword
+	Entrypoint    Path
 	Exec          Arguments
 	Environment   Environment
 	Pull          Keyword
@@ -39,11 +40,11 @@ type ContainerSection struct {
 	// File system.
 	Volume   Settings
 	Tmpfs    Settings
-	Timezone Settings
-	ShmSize  Settings
+	Timezone Setting
+	ShmSize  Setting
 
 	// Network.
-	Network     Settings
+	Network     Setting
 	PublishPort Settings
 
 	// Resources.
@@ -52,11 +53,11 @@ type ContainerSection struct {
 	PodmanArgs Arguments
 
 	// Life.
-	HealthCmd         Arguments
-	HealthInterval    Settings
-	HealthTimeout     Settings
+	HealthCmd         Text // as a JSON array; else a shell runs it, which an image need not have
+	HealthInterval    Setting
+	HealthTimeout     Setting
 	HealthRetries     *Count
-	HealthStartPeriod Settings
+	HealthStartPeriod Setting
 	Notify            Keyword
 	StopTimeout       *Count
 	LogDriver         Keyword
@@ -100,20 +101,41 @@ func (a *Arguments) read(values []string) error {
 	return written(*a)
 }
 
-// Settings are values of a directive that may be repeated, one on each line. Podman's generator
-// takes a line as it is, and how it is quoted for systemd then isn't promised, so that a value has
-// no character that would need it.
-type Settings []string
+// Setting is a value that Podman's generator takes as it is. How it is quoted for systemd then isn't
+// promised, so that it has no character that would need it.
+type Setting string
 
 var setting = regexp.MustCompile(`^[A-Za-z0-9/_.:,=@+-]+$`)
 
-func (s Settings) assignments() ([]string, error) {
-	for _, v := range s {
-		if !setting.MatchString(v) {
-			return nil, fmt.Errorf("%q holds characters that can't be written in a quadlet: use letters, digits and any of / _ . : , = @ + -", v)
-		}
+func (s Setting) assignments() ([]string, error) {
+	if s == "" {
+		return nil, nil
 	}
-	return s, nil
+	if !setting.MatchString(string(s)) {
+		return nil, fmt.Errorf("%q holds characters that can't be written in a quadlet: use letters, digits and any of / _ . : , = @ + -", string(s))
+	}
+	return []string{string(s)}, nil
+}
+
+func (s *Setting) read(values []string) error {
+	v, err := one(values)
+	*s = Setting(v)
+	return cmp.Or(err, written(*s))
+}
+
+// Settings are values of a directive that may be repeated, one on each line.
+type Settings []Setting
+
+func (s Settings) assignments() ([]string, error) {
+	var lines []string
+	for _, v := range s {
+		line, err := v.assignments()
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, line...)
+	}
+	return lines, nil
 }
 
 func (s *Settings) read(values []string) error {
@@ -121,6 +143,9 @@ func (s *Settings) read(values []string) error {
 	if len(values) == 0 {
 		return errors.New("it has no value")
 	}
-	*s = append(Settings{}, values...)
+	*s = nil
+	for _, v := range values {
+		*s = append(*s, Setting(v))
+	}
 	return written(*s)
 }

@@ -228,7 +228,7 @@ func samples(t *testing.T, typ reflect.Type) [2]reflect.Value {
 		Conditions{{Path: "/a"}}, Conditions{{Path: "/a", Not: true}}, Listeners{"/a"}, Listeners{"127.0.0.1:1"},
 		Credentials{{Name: "a"}}, Credentials{{Name: "a", Path: "/a"}},
 		SealedCredentials{{"a", "YQ=="}}, SealedCredentials{{"a", "Yg=="}}, Profile("a"), Profile("b"),
-		Arguments{"b c"}, Arguments{"b", "c"}, Settings{"a"}, Settings{"a", "b"},
+		Arguments{"b c"}, Arguments{"b", "c"}, Setting("a"), Setting("b"), Settings{"a"}, Settings{"a", "b"},
 	}
 	i := slices.IndexFunc(pairs, func(v any) bool { return reflect.TypeOf(v) == typ })
 	if i < 0 {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/llmhost/llmhost/internal/hostfile"
+	"github.com/llmhost/llmhost/internal/imagearchive"
 )
 
 // pinned is one entry of a host file with the digest that its source has now.
@@ -21,9 +22,11 @@ type pinned struct {
 	Old     string `json:"old"` // "" when the host file had no valid digest
 	New     string `json:"new"`
 	Changed bool   `json:"changed"`
+	Image   string `json:"image,omitempty"` // the id of the container image in the source
 
-	origin string          // where the digest is from
-	shape  *hostfile.Shape // another one than the host file's; nil: it is as it was, or can't be known
+	oldImage string
+	origin   string          // where the digest is from
+	shape    *hostfile.Shape // another one than the host file's; nil: it is as it was, or can't be known
 }
 
 func newPinCmd() *cobra.Command {
@@ -35,10 +38,11 @@ func newPinCmd() *cobra.Command {
 		Long: "Find out the SHA-256 of what engine, model and companion blocks name, of all of them or those given, and\n" +
 			"write it into the host file. Comments and layout stay, and a digest that is right already isn't touched.\n" +
 			"Of models and companions also their shape is written, which says how much memory they need.\n" +
+			"Of an image's archive also the image's id is written.\n" +
 			"Local files are read, and remembered until they change; a hub or a host is asked; and where nobody says\n" +
 			"a digest, the bytes are read through. A companion's name is MODEL/NAME.\n\n" +
 			"Pin a file only after you have compared it with what its publisher says: a deployment trusts the digest.\n\n" +
-			"With --json the result is an array of {kind, name, source, old, new, changed}.\n\n" +
+			"With --json the result is an array of {kind, name, source, old, new, changed, image}.\n\n" +
 			"The exit code is 0, with --check 2 if a digest differs, 1 if it could not tell, and 8 if you interrupt it.",
 		Example: "  llmhost pin -s desktop\n  llmhost pin -s desktop model qwen3-4b\n  llmhost pin -s desktop --check",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -74,7 +78,7 @@ func newPinCmd() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&stack, "stack", "s", "", "the host whose file is meant")
 	cmd.Flags().BoolVar(&check, "check", false, "only report, and exit with 2 if a digest differs")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON: an array of {kind, name, source, old, new, changed}")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON: an array of {kind, name, source, old, new, changed, image}")
 	return cmd
 }
 
@@ -98,9 +102,30 @@ func digests(ctx context.Context, cmd *cobra.Command, file string, args []string
 			failed = append(failed, fmt.Errorf("%s %q: %w", p.Block, p.Name, err))
 			continue
 		}
-		entries = append(entries, pinned{p.Block, p.Name, p.Source.Text, p.SHA256, digest, digest != p.SHA256, origin, shape})
+		entry := pinned{Kind: p.Block, Name: p.Name, Source: p.Source.Text, Old: p.SHA256, New: digest, Changed: digest != p.SHA256, origin: origin, shape: shape}
+		if p.Image != nil {
+			entry.oldImage = *p.Image
+			if entry.Image, err = imageIn(p.Source.Path); err != nil {
+				failed = append(failed, fmt.Errorf("%s %q: %w", p.Block, p.Name, err))
+				continue
+			}
+			entry.Changed = entry.Changed || entry.Image != entry.oldImage
+		}
+		entries = append(entries, entry)
 	}
 	return entries, errors.Join(failed...)
+}
+
+// imageIn is the id of the only container image in an archive.
+func imageIn(archive string) (string, error) {
+	images, err := imagearchive.ReadFile(archive)
+	if err != nil {
+		return "", err
+	}
+	if len(images) > 1 {
+		return "", fmt.Errorf("%s holds %d images: save the one that is wanted", archive, len(images))
+	}
+	return images[0].ID, nil
 }
 
 // selectPins picks the pins that pairs of a kind and a name stand for, all of them without arguments.
@@ -140,6 +165,9 @@ func writeDigests(file string, entries []pinned) error {
 			edits = append(edits, hostfile.Pin{Block: e.Kind, Name: e.Name}.Edit(e.New),
 				hostfile.Origin{Block: e.Kind, Name: e.Name, Text: e.origin, Refresh: true})
 		}
+		if e.Image != e.oldImage {
+			edits = append(edits, hostfile.Pin{Block: e.Kind, Name: e.Name}.EditImage(e.Image))
+		}
 	}
 	_, err := hostfile.Rewrite(file, edits...)
 	return err
@@ -176,6 +204,9 @@ func writePinsText(w io.Writer, entries []pinned, check bool) error {
 			fmt.Fprintf(&b, "%s %s: no digest → %s\n", e.Kind, e.Name, e.New)
 		default:
 			fmt.Fprintf(&b, "%s %s: %s → %s\n", e.Kind, e.Name, e.Old, e.New)
+		}
+		if e.Image != "" {
+			fmt.Fprintf(&b, "%s %s: image %s\n", e.Kind, e.Name, e.Image)
 		}
 		if e.shape != nil && !check {
 			fmt.Fprintf(&b, "%s %s: %s\n", e.Kind, e.Name, shapeText(*e.shape))

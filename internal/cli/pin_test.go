@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/llmhost/llmhost/internal/testimage"
 )
 
 // The digests of "engine" and "tiny", by sha256sum(1).
@@ -127,5 +129,40 @@ func TestPinAllOrNothing(t *testing.T) {
 	}
 	if _, code, err := runVerb(t, newPinCmd()); code != 1 || err == nil || !strings.Contains(err.Error(), "hosts/good.hcl:22,14-17") {
 		t.Errorf("a fault elsewhere: exit code %d, %v", code, err)
+	}
+}
+
+// The id of an image that is loaded from an archive is pinned with the archive.
+func TestPinWritesTheIdOfAnImage(t *testing.T) {
+	dir := projectWith(t, map[string]string{"pod": `host "pod" {
+  ssh {
+    address = "pod.test"
+  }
+
+  engine "llama.cpp" {
+    image  = "llama.cpp:latest" # the one in the archive
+    source = "image.tar"
+    sha256 = "` + zeroDigest + `"
+  }
+}
+`})
+	layer := filepath.Join(t.TempDir(), "layer.tar")
+	if err := os.WriteFile(layer, []byte("layer"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	image, err := testimage.Write(filepath.Join(dir, "hosts", "image.tar"), testimage.Spec{Layer: layer, Architecture: "amd64", OCI: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, code, err := runVerb(t, newPinCmd(), "-s", "pod")
+	if code != 0 || err != nil || !strings.Contains(out, "engine llama.cpp: image "+image.ID) {
+		t.Fatalf("exit code %d, %v:\n%s", code, err, out)
+	}
+	text := contents(t, filepath.Join(dir, "hosts", "pod.hcl"))
+	if !strings.Contains(text, `image  = "`+image.ID+`" # the one in the archive`) || !strings.Contains(text, image.SHA256) {
+		t.Errorf("the host file:\n%s", text)
+	}
+	if out, code, err = runVerb(t, newPinCmd(), "-s", "pod", "--check"); code != 0 || err != nil {
+		t.Errorf("what was pinned differs: exit code %d, %v:\n%s", code, err, out)
 	}
 }

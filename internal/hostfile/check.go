@@ -121,6 +121,9 @@ func (d *decoder) checkForm(e *Engine) {
 	case written("image") && written("source") != imageByID.MatchString(e.Image) && e.Image != "":
 		d.errorAt(e.At("image"), fmt.Sprintf("image is %q, which doesn't fit how it comes to the host", e.Image),
 			"One that is loaded from source is named by its id, sha256:ID (llmhost pin writes it); one that is pulled by NAME@sha256:DIGEST.")
+		if written("source") {
+			d.concerns("image") // pinning the archive mends it
+		}
 	}
 }
 

@@ -163,10 +163,10 @@ func TestPins(t *testing.T) {
 		return modelfile.Source{Text: path, Kind: modelfile.Local, Path: path}
 	}
 	want := []Pin{
-		{"engine", "llama.cpp", local("/a.tar"), digest, "", nil},
-		{"model", "missing", local("/b.gguf"), "", "", nil},
-		{"companion", "missing/vision", modelfile.Source{Text: "host:/data/v.gguf", Kind: modelfile.Host, Path: "/data/v.gguf"}, "", MMProj, nil},
-		{"model", "placeholder", local("/c.gguf"), "", "", nil},
+		{"engine", "llama.cpp", local("/a.tar"), digest, "", nil, nil},
+		{"model", "missing", local("/b.gguf"), "", "", nil, nil},
+		{"companion", "missing/vision", modelfile.Source{Text: "host:/data/v.gguf", Kind: modelfile.Host, Path: "/data/v.gguf"}, "", MMProj, nil, nil},
+		{"model", "placeholder", local("/c.gguf"), "", "", nil, nil},
 	}
 	if diff := cmp.Diff(want, host.Pins()); diff != "" {
 		t.Errorf("pins (-want +got):\n%s", diff)

@@ -163,8 +163,9 @@ const (
 
 // Form returns how the engine comes to the host.
 func (e *Engine) Form() string {
+	_, image := e.Attributes["image"] // also of one that isn't pinned yet
 	switch {
-	case e.Image != "":
+	case image || e.Image != "":
 		return FormImage
 	case e.Package != "":
 		return FormPackage

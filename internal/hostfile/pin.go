@@ -14,6 +14,9 @@ type Pin struct {
 	SHA256 string // "" when the host file has no valid digest yet
 	Kind   string // of a companion
 	Shape  *Shape // of a model or a companion; nil: not known
+	// Image is the id of the container image in the source, "" when the host file has no valid one
+	// yet; nil for what is no image.
+	Image *string
 }
 
 // LoadUnpinned is Load of a host file whose digests may be missing or wrong; those are empty.
@@ -27,9 +30,11 @@ func LoadUnpinned(path string) (*Host, hcl.Diagnostics) {
 
 // ParseUnpinned is Parse of a host file whose digests may be missing or wrong; those are empty.
 //
-// So may be a server's memory, which follows from a model's shape that isn't written yet.
+// So may be the ids of container images that are loaded from an archive, and a server's memory, which follows from a model's shape that isn't written yet.
 func ParseUnpinned(src []byte, filename string) (*Host, hcl.Diagnostics) {
-	return parse(src, filename, func(f attributeFault) bool { return f.attribute == "sha256" || f.attribute == "shape" })
+	return parse(src, filename, func(f attributeFault) bool {
+		return f.attribute == "sha256" || f.attribute == "shape" || f.attribute == "image"
+	})
 }
 
 // Pins lists everything whose digest the host file holds.
@@ -39,12 +44,16 @@ func (h *Host) Pins() []Pin {
 		if e.Source == "" {
 			continue // pinned by a version, an image's digest, or the digests in a requirements file
 		}
-		pins = append(pins, Pin{"engine", e.Name, modelfile.Source{Text: e.Source, Kind: modelfile.Local, Path: e.Source}, e.SHA256, "", nil})
+		pin := Pin{Block: "engine", Name: e.Name, Source: modelfile.Source{Text: e.Source, Kind: modelfile.Local, Path: e.Source}, SHA256: e.SHA256}
+		if e.Form() == FormImage {
+			pin.Image = &e.Image
+		}
+		pins = append(pins, pin)
 	}
 	for _, m := range h.Models {
-		pins = append(pins, Pin{modelBlock, m.Name, m.Source, m.SHA256, "", m.Shape})
+		pins = append(pins, Pin{modelBlock, m.Name, m.Source, m.SHA256, "", m.Shape, nil})
 		for _, c := range m.Companions {
-			pins = append(pins, Pin{companionBlock, m.Name + "/" + c.Name, c.Source, c.SHA256, c.Kind, c.Shape})
+			pins = append(pins, Pin{companionBlock, m.Name + "/" + c.Name, c.Source, c.SHA256, c.Kind, c.Shape, nil})
 		}
 	}
 	return pins
@@ -53,4 +62,9 @@ func (h *Host) Pins() []Pin {
 // Edit is the change of the host file that sets the digest.
 func (p Pin) Edit(sha256 string) Edit {
 	return Edit{Block: p.Block, Name: p.Name, Attribute: "sha256", Value: sha256}
+}
+
+// EditImage is the change of the host file that sets the id of an engine's container image.
+func (p Pin) EditImage(id string) Edit {
+	return Edit{Block: p.Block, Name: p.Name, Attribute: "image", Value: id}
 }

@@ -69,10 +69,9 @@ var forms = tabulate(map[string]form{
 
 	// Of a quadlet's container: podman-systemd.unit(5).
 	"Image ContainerName Entrypoint Pull GroupAdd UserNS SeccompProfile PidsLimit HealthRetries Notify " +
-		"StopTimeout LogDriver": last(asIs),
+		"StopTimeout LogDriver Timezone ShmSize HealthCmd HealthInterval HealthTimeout HealthStartPeriod": last(asIs),
 	"ReadOnly ReadOnlyTmpfs": last(boolean),
-	"Exec PodmanArgs DropCapability AddDevice Volume Tmpfs Timezone ShmSize Network PublishPort Ulimit " +
-		"HealthCmd HealthInterval HealthTimeout HealthStartPeriod": raw,
+	"Exec PodmanArgs DropCapability AddDevice Volume Tmpfs Network PublishPort Ulimit": raw,
 	// Of the section [X-Sandbox], which is llmhost's own.
 	"Profile": last(asIs),
 	"Relaxed": raw,
