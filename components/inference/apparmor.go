@@ -89,7 +89,7 @@ func (s *Server) Profile() *confinement.Profile {
 	allow(confinement.Read, "/proc/**", "/sys/devices/system/{cpu,node}/**", "/sys/fs/cgroup/**", "/sys/kernel/mm/transparent_hugepage/**")
 	allow(confinement.Write, "/dev/null", "/dev/zero", "/dev/full")
 	allow(confinement.Read, "/dev/{random,urandom}")
-	for _, folder := range command.scratch() {
+	for _, folder := range command.AllScratch() {
 		access := confinement.Lock
 		if folder.Exec {
 			access = confinement.Generate
