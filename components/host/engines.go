@@ -68,9 +68,9 @@ func (c *InferenceHost) declarePackage(ctx *pulumi.Context, name, version string
 		return p, nil
 	}
 	p, err := llmhost.NewPackage(ctx, name, &llmhost.PackageArgs{
-		Name:    pulumi.String(name),
-		Version: pulumi.String(version),
-		Hold:    pulumi.Bool(version != ""),
+		Name:           pulumi.String(name),
+		PackageVersion: pulumi.String(version),
+		Hold:           pulumi.Bool(version != ""),
 	}, pulumi.Parent(c))
 	if err == nil {
 		c.packages[name] = p

@@ -67,7 +67,7 @@ func TestServersWaitForTheirEngines(t *testing.T) {
 			continue
 		}
 		in := resources[i].Inputs
-		if in["version"].StringValue() != version || in["hold"].BoolValue() != (version != "") {
+		if in["packageVersion"].StringValue() != version || in["hold"].BoolValue() != (version != "") {
 			t.Errorf("the package %s is declared with %v", name, in)
 		}
 	}

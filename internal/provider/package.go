@@ -23,10 +23,10 @@ var (
 	_ infer.Annotated                                 = (*PackageState)(nil)
 )
 
-// PackageArgs are a package's inputs.
+// PackageArgs are a package's inputs. "version" is a name that Pulumi keeps for a provider's own.
 type PackageArgs struct {
 	Name          string   `pulumi:"name" provider:"replaceOnChanges"`
-	Version       string   `pulumi:"version,optional"`
+	Version       string   `pulumi:"packageVersion,optional"`
 	Hold          bool     `pulumi:"hold,optional"`
 	ModifiedFiles []string `pulumi:"modifiedFiles,optional"`
 }
@@ -70,8 +70,8 @@ func (*Package) Check(ctx context.Context, req infer.CheckRequest) (infer.CheckR
 		if c.known("name") && !packageName.MatchString(in.Name) {
 			c.fail("name", "must be the name of a package, not %q", in.Name)
 		}
-		if c.known("version") && in.Version != "" && !packageVersion.MatchString(in.Version) {
-			c.fail("version", "must be the version of a package, not %q", in.Version)
+		if c.known("packageVersion") && in.Version != "" && !packageVersion.MatchString(in.Version) {
+			c.fail("packageVersion", "must be the version of a package, not %q", in.Version)
 		}
 		if c.known("modifiedFiles") && len(in.ModifiedFiles) > 0 {
 			c.fail("modifiedFiles", "must be empty: it only shows what has changed on the host")

@@ -84,8 +84,8 @@ func sample(kind string) (inputs, other resource.PropertyMap) {
 		return resource.PropertyMap{"path": str("/opt/a"), "modifiedFiles": list(), "adopt": boolean(false)},
 			resource.PropertyMap{"path": str("/opt/b"), "modifiedFiles": list("bin"), "adopt": boolean(true)}
 	case "Package":
-		return resource.PropertyMap{"name": str("llama.cpp-tools"), "version": str("8064+dfsg-1"), "hold": boolean(true), "modifiedFiles": list()},
-			resource.PropertyMap{"name": str("llama.cpp"), "version": str("8065+dfsg-1"), "hold": boolean(false), "modifiedFiles": list("/usr/bin/llama-server")}
+		return resource.PropertyMap{"name": str("llama.cpp-tools"), "packageVersion": str("8064+dfsg-1"), "hold": boolean(true), "modifiedFiles": list()},
+			resource.PropertyMap{"name": str("llama.cpp"), "packageVersion": str("8065+dfsg-1"), "hold": boolean(false), "modifiedFiles": list("/usr/bin/llama-server")}
 	case "Venv":
 		return resource.PropertyMap{"sha256": str(requirements.Digest(requirementsA)), "root": str("/opt/a"), "requirements": str(requirementsA), "indexes": list("/srv/wheels"), "engineRoot": str("/opt/root"), "modifiedFiles": list(), "adopt": boolean(false)},
 			resource.PropertyMap{"sha256": str(digestB), "root": str("/opt/b"), "requirements": str("b==1 --hash=sha256:" + digestB), "indexes": list("https://pypi.test/simple"), "engineRoot": str("/opt/other"), "modifiedFiles": list("bin/vllm"), "adopt": boolean(true)}

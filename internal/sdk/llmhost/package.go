@@ -26,12 +26,12 @@ type Package struct {
 	ModifiedFiles pulumi.StringArrayOutput `pulumi:"modifiedFiles"`
 	// The package's name.
 	Name pulumi.StringOutput `pulumi:"name"`
+	// The version that has to be there, as the distribution writes it. Empty: the one that is installed, which the host may upgrade by itself, else the newest that is offered.
+	PackageVersion pulumi.StringPtrOutput `pulumi:"packageVersion"`
 	// Version of llmhost that wrote this state.
 	ProviderVersion pulumi.StringPtrOutput `pulumi:"providerVersion"`
 	// Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
 	SeenGeneration pulumi.StringPtrOutput `pulumi:"seenGeneration"`
-	// The version that has to be there, as the distribution writes it. Empty: the one that is installed, which the host may upgrade by itself, else the newest that is offered.
-	Version pulumi.StringPtrOutput `pulumi:"version"`
 }
 
 // NewPackage registers a new resource with the given unique name, arguments, and options.
@@ -47,8 +47,8 @@ func NewPackage(ctx *pulumi.Context,
 	if args.Hold == nil {
 		args.Hold = pulumi.BoolPtr(false)
 	}
-	if args.Version == nil {
-		args.Version = pulumi.StringPtr("")
+	if args.PackageVersion == nil {
+		args.PackageVersion = pulumi.StringPtr("")
 	}
 	replaceOnChanges := pulumi.ReplaceOnChanges([]string{
 		"name",
@@ -94,7 +94,7 @@ type packageArgs struct {
 	// The package's name.
 	Name string `pulumi:"name"`
 	// The version that has to be there, as the distribution writes it. Empty: the one that is installed, which the host may upgrade by itself, else the newest that is offered.
-	Version *string `pulumi:"version"`
+	PackageVersion *string `pulumi:"packageVersion"`
 }
 
 // The set of arguments for constructing a Package resource.
@@ -106,7 +106,7 @@ type PackageArgs struct {
 	// The package's name.
 	Name pulumi.StringInput
 	// The version that has to be there, as the distribution writes it. Empty: the one that is installed, which the host may upgrade by itself, else the newest that is offered.
-	Version pulumi.StringPtrInput
+	PackageVersion pulumi.StringPtrInput
 }
 
 func (PackageArgs) ElementType() reflect.Type {
@@ -171,6 +171,11 @@ func (o PackageOutput) Name() pulumi.StringOutput {
 	return o.ApplyT(func(v *Package) pulumi.StringOutput { return v.Name }).(pulumi.StringOutput)
 }
 
+// The version that has to be there, as the distribution writes it. Empty: the one that is installed, which the host may upgrade by itself, else the newest that is offered.
+func (o PackageOutput) PackageVersion() pulumi.StringPtrOutput {
+	return o.ApplyT(func(v *Package) pulumi.StringPtrOutput { return v.PackageVersion }).(pulumi.StringPtrOutput)
+}
+
 // Version of llmhost that wrote this state.
 func (o PackageOutput) ProviderVersion() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *Package) pulumi.StringPtrOutput { return v.ProviderVersion }).(pulumi.StringPtrOutput)
@@ -179,11 +184,6 @@ func (o PackageOutput) ProviderVersion() pulumi.StringPtrOutput {
 // Number that a refresh has found in the host's ledger, when it is another than `generation`. An update goes on from it; a deletion doesn't.
 func (o PackageOutput) SeenGeneration() pulumi.StringPtrOutput {
 	return o.ApplyT(func(v *Package) pulumi.StringPtrOutput { return v.SeenGeneration }).(pulumi.StringPtrOutput)
-}
-
-// The version that has to be there, as the distribution writes it. Empty: the one that is installed, which the host may upgrade by itself, else the newest that is offered.
-func (o PackageOutput) Version() pulumi.StringPtrOutput {
-	return o.ApplyT(func(v *Package) pulumi.StringPtrOutput { return v.Version }).(pulumi.StringPtrOutput)
 }
 
 func init() {
