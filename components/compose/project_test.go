@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/llmhost/llmhost/components/inference"
+	"github.com/llmhost/llmhost/components/systemd"
 	"github.com/llmhost/llmhost/internal/hostfile"
 )
 
@@ -158,4 +159,31 @@ func FuzzTextMeansWhatWasMeant(f *testing.F) {
 			t.Errorf("the services are %v", mine)
 		}
 	})
+}
+
+// What leads to a container from the host shows in a review, too.
+func TestUnitsAreGolden(t *testing.T) {
+	p := projects(t, "desktop")["stack"]
+	units := map[string]systemd.Unit{p.BootUnitName(): p.BootUnit()}
+	socket, service := PortNames(p.servers[0])
+	units[socket], units[service] = PortUnits(p.servers[0])
+	for name, u := range units {
+		text, err := u.Text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join("testdata", name)
+		if *update {
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatalf("%v; write it with go test -update", err)
+		}
+		if diff := cmp.Diff(string(want), text); diff != "" {
+			t.Errorf("%s (-want +got; accept with go test -update):\n%s", file, diff)
+		}
+	}
 }
