@@ -26,6 +26,8 @@ type SystemdUnit struct {
 	DropIns pulumi.StringMapOutput `pulumi:"dropIns"`
 	// Started at boot.
 	Enabled pulumi.BoolPtrOutput `pulumi:"enabled"`
+	// How much of its host a service could reach, from 0 to 10, as `systemd-analyze security` scores it. It is filled in, so that a unit which gets worse shows it, on the host too.
+	Exposure pulumi.Float64PtrOutput `pulumi:"exposure"`
 	// Number of this resource's entry in the host's ledger. A deletion that carries an older one removes nothing.
 	Generation pulumi.StringPtrOutput `pulumi:"generation"`
 	// Always false: a declared unit isn't masked. It is an input so that a unit which somebody has masked shows as drift.
@@ -136,6 +138,8 @@ type systemdUnitArgs struct {
 	DropIns map[string]string `pulumi:"dropIns"`
 	// Started at boot.
 	Enabled *bool `pulumi:"enabled"`
+	// How much of its host a service could reach, from 0 to 10, as `systemd-analyze security` scores it. It is filled in, so that a unit which gets worse shows it, on the host too.
+	Exposure *float64 `pulumi:"exposure"`
 	// Always false: a declared unit isn't masked. It is an input so that a unit which somebody has masked shows as drift.
 	Masked *bool `pulumi:"masked"`
 	// Name of the unit, with its suffix.
@@ -168,6 +172,8 @@ type SystemdUnitArgs struct {
 	DropIns pulumi.StringMapInput
 	// Started at boot.
 	Enabled pulumi.BoolPtrInput
+	// How much of its host a service could reach, from 0 to 10, as `systemd-analyze security` scores it. It is filled in, so that a unit which gets worse shows it, on the host too.
+	Exposure pulumi.Float64PtrInput
 	// Always false: a declared unit isn't masked. It is an input so that a unit which somebody has masked shows as drift.
 	Masked pulumi.BoolPtrInput
 	// Name of the unit, with its suffix.
@@ -248,6 +254,11 @@ func (o SystemdUnitOutput) DropIns() pulumi.StringMapOutput {
 // Started at boot.
 func (o SystemdUnitOutput) Enabled() pulumi.BoolPtrOutput {
 	return o.ApplyT(func(v *SystemdUnit) pulumi.BoolPtrOutput { return v.Enabled }).(pulumi.BoolPtrOutput)
+}
+
+// How much of its host a service could reach, from 0 to 10, as `systemd-analyze security` scores it. It is filled in, so that a unit which gets worse shows it, on the host too.
+func (o SystemdUnitOutput) Exposure() pulumi.Float64PtrOutput {
+	return o.ApplyT(func(v *SystemdUnit) pulumi.Float64PtrOutput { return v.Exposure }).(pulumi.Float64PtrOutput)
 }
 
 // Number of this resource's entry in the host's ledger. A deletion that carries an older one removes nothing.
