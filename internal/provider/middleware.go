@@ -68,8 +68,8 @@ func (m *middleware) diff(ctx context.Context, req p.DiffRequest) (p.DiffRespons
 	shape := m.shapes.of(req.Urn)
 	req.State = state
 	// Both sides can be old: a refresh compares what Read found with the inputs in state.
-	req.OldInputs = shape.inputs.fit(req.OldInputs, property.Map{})
-	req.Inputs = shape.inputs.fit(req.Inputs, property.Map{})
+	req.OldInputs = shape.inputs.fit(req.OldInputs, computed(req.Urn, req.ID, req.OldInputs))
+	req.Inputs = shape.inputs.fit(req.Inputs, computed(req.Urn, req.ID, req.Inputs))
 	for _, key := range k.noDiff {
 		req.State, req.OldInputs, req.Inputs = req.State.Delete(key), req.OldInputs.Delete(key), req.Inputs.Delete(key)
 	}
@@ -124,7 +124,7 @@ func (m *middleware) update(ctx context.Context, req p.UpdateRequest) (p.UpdateR
 func (m *middleware) read(ctx context.Context, req p.ReadRequest) (p.ReadResponse, error) {
 	shape := m.shapes.of(req.Urn)
 	if req.Inputs.Len() > 0 { // an import knows the ID alone
-		req.Inputs = shape.inputs.fit(req.Inputs, property.Map{})
+		req.Inputs = shape.inputs.fit(req.Inputs, computed(req.Urn, req.ID, req.Inputs))
 	}
 	if req.Properties.Len() > 0 {
 		state, err := m.readable(req.Urn, req.ID, req.Properties)
@@ -162,7 +162,19 @@ func (m *middleware) readable(urn resource.URN, id string, state property.Map) (
 	if err := refuseNewer(urn, id, state); err != nil {
 		return property.Map{}, err
 	}
-	return m.shapes.of(urn).outputs.fit(state, m.shapes.of(urn).natural(kinds[kindOf(urn)], id)), nil
+	known := m.shapes.of(urn).natural(kinds[kindOf(urn)], id)
+	for name, v := range computed(urn, id, state).All {
+		known = known.Set(name, v)
+	}
+	return m.shapes.of(urn).outputs.fit(state, known), nil
+}
+
+// computed are the properties that follow from others, which an older llmhost didn't write.
+func computed(urn resource.URN, id string, properties property.Map) property.Map {
+	if kindOf(urn) != "SystemdUnit" {
+		return property.Map{}
+	}
+	return computedExposure(id, properties)
 }
 
 // stamp marks what must be secret and notes which version has written the state.

@@ -6,6 +6,8 @@ import (
 	"path"
 	"slices"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/property"
+
 	"github.com/llmhost/llmhost/internal/exposure"
 )
 
@@ -43,4 +45,26 @@ func (c *checks) fillExposure(in *SystemdUnitArgs) {
 		return
 	}
 	in.Exposure = is
+}
+
+// computedExposure is the score that a unit's properties of an older llmhost don't hold, so that
+// an upgrade is no change of the unit.
+func computedExposure(name string, unit property.Map) property.Map {
+	content := unit.Get("content")
+	if !content.IsString() {
+		return property.Map{}
+	}
+	dropIns := map[string]string{}
+	if d := unit.Get("dropIns"); d.IsMap() {
+		for file, text := range d.AsMap().All {
+			if text.IsString() {
+				dropIns[file] = text.AsString()
+			}
+		}
+	}
+	is := exposureOf(name, content.AsString(), dropIns)
+	if is == nil {
+		return property.Map{}
+	}
+	return property.NewMap(map[string]property.Value{"exposure": property.New(*is)})
 }
