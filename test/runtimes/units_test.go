@@ -120,7 +120,7 @@ func unitSwitch(t *testing.T, p *vmtest.Project) {
 	restart := timed(t, p, 0, "up", "-s", "delta", "--yes", "--skip-preview", "--non-interactive", "--refresh")
 	restarted := restart.between(t, "installing "+deltaUnit, deltaUnit+": its server has answered")
 
-	ending, digest := engineThatEnds(t, "yes")
+	ending, digest := uselessEngine(t, "yes")
 	p.Host("delta", version(ending, digest))
 	failed := timed(t, p, 1, "up", "-s", "delta", "--yes", "--skip-preview", "--non-interactive")
 	for _, want := range []string{"the one that ran before was put back: it answers again", "fakeengine: unknown argument"} {
@@ -133,7 +133,7 @@ func unitSwitch(t *testing.T, p *vmtest.Project) {
 	t.Logf("until the server answers: a plain restart %.1f s, going back %.1f s, ratio %.2f", restarted.Seconds(), rolledBack.Seconds(), rolledBack.Seconds()/restarted.Seconds())
 
 	// One that runs and never answers, and an agent that is killed while llmhost waits for it.
-	idle, digest := engineThatEnds(t, "no")
+	idle, digest := uselessEngine(t, "no")
 	p.Host("delta", version(idle, digest))
 	ctx, cancel := context.WithTimeout(t.Context(), vmtest.CommandLimit)
 	defer cancel()
@@ -168,8 +168,8 @@ func unitSwitch(t *testing.T, p *vmtest.Project) {
 	}
 }
 
-// engineThatEnds is an archive with a program in the server's place that doesn't work.
-func engineThatEnds(t *testing.T, ends string) (file, digest string) {
+// uselessEngine is an archive with a program in the server's place that doesn't work.
+func uselessEngine(t *testing.T, ends string) (file, digest string) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "llama-server")
 	build := exec.Command("go", "build", "-buildvcs=false", "-ldflags", "-s -w -X main.ends="+ends, "-o", program, "./fakeengine")
