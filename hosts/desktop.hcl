@@ -1,4 +1,10 @@
-# A desktop with a GPU: one large model partly on the GPU, two small models wholly on it.
+# A desktop with one GPU of 24 GiB and 64 GB of memory: three model servers as one Docker Compose project.
+#
+#   port  server  engine     GPU memory                                        main memory
+#   8000  chat    vLLM       0.80 of 24 GiB, which vLLM takes whole: 19.2 GiB  12 GiB at most
+#   8001  small   llama.cpp  none: a model for short tasks, on the CPU          4 GiB at most
+#   8002  hybrid  llama.cpp  4 of 80 layers of 0.5 GiB, and buffers: 3 GiB     42 GiB at most
+#                            22.2 of 24 GiB                                    58 of 62.5 GiB
 #
 # Copy this file, change it to your machine, and let `llmhost model add` and `llmhost pin` write the digests.
 host "desktop" {
@@ -19,65 +25,77 @@ host "desktop" {
     path = "/srv/models"
   }
 
+  # Images by digest: what they are never changes. These digests are placeholders; the real one of a tag comes from
+  # docker buildx imagetools inspect docker.io/vllm/vllm-openai:TAG
+  engine "vllm" {
+    image = "docker.io/vllm/vllm-openai@sha256:1111111111111111111111111111111111111111111111111111111111111111"
+  }
+
   engine "llama.cpp" {
-    source = "~/engines/llama.cpp-cuda.tar.zst"
-    sha256 = "1111111111111111111111111111111111111111111111111111111111111111" # a placeholder: llmhost pin -s desktop
+    image = "ghcr.io/ggml-org/llama.cpp@sha256:2222222222222222222222222222222222222222222222222222222222222222"
+  }
+
+  model "qwen3-14b" {
+    source = "~/models/qwen3-14b/"
+    sha256 = "3333333333333333333333333333333333333333333333333333333333333333" # a placeholder: llmhost pin -s desktop
+  }
+
+  # From a hub, straight to the host. This writes today's commit and digest:
+  # llmhost model add hf://ggml-org/gemma-3-4b-it-GGUF/gemma-3-4b-it-Q4_K_M.gguf -s desktop --name gemma-3-4b --replace
+  model "gemma-3-4b" {
+    source = "hf://ggml-org/gemma-3-4b-it-GGUF@4444444444444444444444444444444444444444/gemma-3-4b-it-Q4_K_M.gguf"
+    sha256 = "4444444444444444444444444444444444444444444444444444444444444444" # a placeholder
   }
 
   model "llama-3.3-70b" {
     source = "~/models/llama-3.3-70b-instruct-q4_k_m.gguf"
-    sha256 = "2222222222222222222222222222222222222222222222222222222222222222" # a placeholder: llmhost pin -s desktop
+    sha256 = "5555555555555555555555555555555555555555555555555555555555555555" # a placeholder: llmhost pin -s desktop
     retain = true                                                               # 40 GB that nobody wants to copy twice
   }
 
-  model "qwen3-4b" {
-    source = "~/models/qwen3-4b-q4_k_m.gguf"
-    sha256 = "3333333333333333333333333333333333333333333333333333333333333333" # a placeholder: llmhost pin -s desktop
+  # Fast, for many at a time.
+  server "chat" {
+    engine                 = "vllm"
+    runtime                = "compose"
+    project                = "stack"
+    model                  = "qwen3-14b"
+    listen                 = "127.0.0.1:8000"
+    user                   = "1000:1000"
+    context                = 8192
+    parallel               = 8
+    memory                 = "12GiB"
+    quantization           = "fp8"
+    attention_backend      = "FLASHINFER"
+    gpu_memory_utilization = 0.80
+    ready_timeout          = "15m"
   }
 
-  # From a hub, straight to the host. A model that sees needs its projector. This writes today's commit and digests:
-  # llmhost model add hf://ggml-org/gemma-3-4b-it-GGUF/gemma-3-4b-it-Q4_K_M.gguf -s desktop --name gemma-3-4b --replace \
-  #   --companion mmproj=hf://ggml-org/gemma-3-4b-it-GGUF/mmproj-model-f16.gguf
-  model "gemma-3-4b" {
-    source = "hf://ggml-org/gemma-3-4b-it-GGUF@4444444444444444444444444444444444444444/gemma-3-4b-it-Q4_K_M.gguf"
-    sha256 = "4444444444444444444444444444444444444444444444444444444444444444" # a placeholder
-
-    companion "mmproj" {
-      kind   = "mmproj"
-      source = "hf://ggml-org/gemma-3-4b-it-GGUF@4444444444444444444444444444444444444444/mmproj-model-f16.gguf"
-      sha256 = "5555555555555555555555555555555555555555555555555555555555555555" # a placeholder
-    }
+  # On the CPU, for short tasks.
+  server "small" {
+    engine  = "llama.cpp"
+    runtime = "compose"
+    project = "stack"
+    model   = "gemma-3-4b"
+    listen  = "127.0.0.1:8001"
+    user    = "1000:1000"
+    context = 4096
+    threads = 4
+    cpus    = 4
+    memory  = "4GiB"
   }
 
   # Most layers in main memory: slow and clever.
   server "hybrid" {
     engine        = "llama.cpp"
+    runtime       = "compose"
+    project       = "stack"
     model         = "llama-3.3-70b"
-    listen        = "unix"
-    gpu_layers    = 30
-    context       = 8192
+    listen        = "127.0.0.1:8002"
+    user          = "1000:1000"
+    gpu_layers    = 4
+    context       = 4096
     threads       = 8
-    memory        = "48GiB"
+    memory        = "42GiB"
     ready_timeout = "10m"
-  }
-
-  # Everything on the GPU: fast, for two at a time.
-  server "fast" {
-    engine     = "llama.cpp"
-    model      = "qwen3-4b"
-    listen     = "127.0.0.1:8002"
-    gpu_layers = 99
-    context    = 16384
-    parallel   = 2
-    memory     = "8GiB"
-  }
-
-  # It answers about images.
-  server "eyes" {
-    engine     = "llama.cpp"
-    model      = "gemma-3-4b"
-    gpu_layers = 99
-    context    = 8192
-    memory     = "8GiB"
   }
 }

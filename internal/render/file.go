@@ -16,6 +16,9 @@ const SecretPlaceholder = "llmhost: the content of this file is a secret and isn
 // unitFolder is where the agent puts units.
 const unitFolder = "/etc/systemd/system/"
 
+// composeFolder holds a folder for each compose project.
+const composeFolder = "/etc/llmhost/compose/"
+
 // File is a text that a deployment would write.
 type File struct {
 	Path    string // absolute, on the host
@@ -37,6 +40,8 @@ func Files(resources []Resource) ([]File, error) {
 			own, err = placedFile(r.Inputs)
 		case "llmhost:index:SystemdUnit":
 			own, err = placedUnit(r.Inputs)
+		case "llmhost:index:ComposeProject":
+			own, err = placedProject(r.Inputs)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("render %s %q: %w", r.Type, r.Name, err)
@@ -95,6 +100,19 @@ func placedUnit(in resource.PropertyMap) ([]File, error) {
 		files = append(files, File{Path: path, Mode: 0o644, Owner: "root", Group: "root", Content: content})
 	}
 	return files, nil
+}
+
+// placedProject is a compose file. The numbers of its accounts come from the host.
+func placedProject(in resource.PropertyMap) ([]File, error) {
+	name, err := text(in["name"])
+	if err != nil {
+		return nil, fmt.Errorf("name: %w", err)
+	}
+	content, err := text(in["content"])
+	if err != nil {
+		return nil, fmt.Errorf("content: %w", err)
+	}
+	return []File{{Path: composeFolder + name + "/compose.yaml", Mode: 0o600, Owner: "root", Group: "root", Content: content}}, nil
 }
 
 func text(v resource.PropertyValue) (string, error) {
