@@ -132,7 +132,7 @@ func parseListen(s string) (Listen, error) {
 	if s == "unix" {
 		return Listen{Unix: true}, nil
 	}
-	const loopbackOnly = "A server is reachable from its own host alone; llmhost tunnel carries it to you through SSH."
+	const loopbackOnly = "A server is reachable from its own host alone, since TLS and authentication have to stand in front of it elsewhere; llmhost tunnel carries it to you through SSH."
 	wrong := func(problem, hint string, args ...any) (Listen, error) {
 		return Listen{}, faultf(fmt.Sprintf("is %q, which "+problem, s), hint, args...)
 	}
