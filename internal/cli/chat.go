@@ -64,7 +64,8 @@ func chat(ctx context.Context, dial func(context.Context) (net.Conn, error), req
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableKeepAlives: true,
 	}}
-	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://llmhost/v1/chat/completions", bytes.NewReader(body))
+	// Ollama refuses requests for another host than its own.
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost/v1/chat/completions", bytes.NewReader(body))
 	if err != nil {
 		return chatAnswer{}, err
 	}
@@ -149,7 +150,7 @@ func refusal(response *http.Response) error {
 func withoutURL(err error) error {
 	for {
 		inner := errors.Unwrap(err)
-		if inner == nil || !strings.Contains(err.Error(), "http://llmhost") {
+		if inner == nil || !strings.Contains(err.Error(), "http://localhost") {
 			return err
 		}
 		err = inner

@@ -126,11 +126,15 @@ func (b *Build) task(step string, argv ...string) task.Task {
 			t.Properties = append(t.Properties, fmt.Sprintf("BindReadOnlyPaths=%s:%s/%d", index, wheelsInside, i))
 		}
 	}
+	// Debian's pip reads the certificates at its start, also when it reaches nobody.
+	for _, file := range []string{"ssl", "pki", "ca-certificates"} {
+		t.Properties = append(t.Properties, "BindReadOnlyPaths=-/etc/"+file)
+	}
 	if b.offline() {
 		t.Properties = append(t.Properties, "PrivateNetwork=yes", "RestrictAddressFamilies=AF_UNIX")
 		return t
 	}
-	for _, file := range []string{"resolv.conf", "hosts", "nsswitch.conf", "gai.conf", "ssl", "pki", "ca-certificates"} {
+	for _, file := range []string{"resolv.conf", "hosts", "nsswitch.conf", "gai.conf"} {
 		t.Properties = append(t.Properties, "BindReadOnlyPaths=-/etc/"+file)
 	}
 	// Where /etc/resolv.conf leads to.
@@ -152,7 +156,7 @@ func (b *Build) explain(err error) error {
 	said := strings.Join(failed.Said, "\n")
 	f := fault.New(agentpb.Reason_REASON_UNSPECIFIED, "the Python environment can't be built: %s", said)
 	switch {
-	case strings.Contains(said, "ensurepip"):
+	case strings.Contains(said, "ensurepip is not"):
 		return f.Hint("install the package python3-venv on the host")
 	case strings.Contains(said, "do not match the hashes"), strings.Contains(said, "DO NOT MATCH THE HASHES"):
 		f.Reason = agentpb.Reason_DIGEST_MISMATCH
