@@ -337,4 +337,3 @@ func brokenEngine(t *testing.T) (path, digest string) {
 	}
 	return path, hex.EncodeToString(sum.Sum(nil))
 }
-
