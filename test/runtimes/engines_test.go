@@ -1,7 +1,6 @@
 package runtimes
 
 import (
-	"archive/tar"
 	"archive/zip"
 	"bytes"
 	"crypto/sha256"
@@ -15,9 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/llmhost/llmhost/internal/testmodel"
 	"github.com/llmhost/llmhost/test/vmtest"
@@ -249,91 +245,4 @@ func TestVenvEngine(t *testing.T) {
 	if got := vmtest.On(t, "ls -A /opt/llmhost/venvs | wc -l"); got != "1" {
 		t.Errorf("beside the environment there is something else: %s", vmtest.On(t, "ls -A /opt/llmhost/venvs"))
 	}
-}
-
-// An engine whose server doesn't come up is not the end of the one that runs: the old engine is
-// still there, and serves again.
-func TestBrokenEngineUpgradeRollsBack(t *testing.T) {
-	p := vmtest.NewProject(t)
-	good := vmtest.ModelServer("keeps")
-	p.Host("upgrade", good)
-	p.Up("upgrade")
-	p.DestroyAtEnd("upgrade")
-
-	archive, digest := brokenEngine(t)
-	broken := strings.NewReplacer(vmtest.VM.EngineArchive, archive, vmtest.VM.EngineSHA256, digest).Replace(good)
-	p.Host("upgrade", strings.Replace(broken, "threads = 1", "threads = 1\n    ready_timeout = \"60s\"", 1))
-	began := time.Now()
-	r := p.Run("up", "-s", "upgrade", "--yes", "--skip-preview", "--non-interactive")
-	t.Logf("the deployment of a broken engine took %s", time.Since(began).Round(time.Second))
-	if r.Code == 0 {
-		t.Errorf("an engine whose server ends at once was deployed:\n%s", r.All())
-	}
-	if got := vmtest.On(t, "ls /opt/llmhost/engines"); !strings.Contains(got, vmtest.VM.EngineSHA256) {
-		t.Fatalf("the engine that worked is gone: %s", got)
-	}
-	if got := strings.TrimSpace(p.Must("ask", "-s", "upgrade", "What are you?").Stdout); got != testmodel.DefaultReply {
-		t.Errorf("after the failed upgrade the model answers %q", got)
-	}
-
-	p.Host("upgrade", good)
-	p.Up("upgrade")
-	p.NoDrift("upgrade")
-	if got := vmtest.On(t, "ls /opt/llmhost/engines"); got != vmtest.VM.EngineSHA256 {
-		t.Errorf("the broken engine is left on the host: %s", got)
-	}
-}
-
-// brokenEngine is the lab's engine with another program in the place of llama-server.
-func brokenEngine(t *testing.T) (path, digest string) {
-	t.Helper()
-	in, err := os.Open(vmtest.VM.EngineArchive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	plain, err := zstd.NewReader(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer plain.Close()
-	path = filepath.Join(t.TempDir(), "broken.tar.zst")
-	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	sum := sha256.New()
-	out, err := zstd.NewWriter(io.MultiWriter(file, sum), zstd.WithEncoderLevel(zstd.SpeedFastest))
-	if err != nil {
-		t.Fatal(err)
-	}
-	from, to := tar.NewReader(plain), tar.NewWriter(out)
-	for {
-		h, err := from.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.TrimPrefix(h.Name, "./") == "usr/bin/llama-server" {
-			continue
-		}
-		if strings.TrimPrefix(h.Name, "./") == "usr/bin/llama-quantize" { // ends at once when it is given a server's arguments
-			h.Name = "usr/bin/llama-server"
-		}
-		if err := to.WriteHeader(h); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.Copy(to, from); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, c := range []io.Closer{to, out} {
-		if err := c.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return path, hex.EncodeToString(sum.Sum(nil))
 }
