@@ -62,6 +62,7 @@ func (s *Server) Profile() *confinement.Profile {
 	allow(confinement.Load, "/{usr/,}{lib,lib64}/**")
 	if dir := path.Dir(strings.Join(command.Program[:1], "")); dir != "/" {
 		allow(program, dir+"/**")
+		allow(confinement.Read, "/", dir+"/") // it looks for its backends beside itself
 	}
 	allow(confinement.Load, programInside)
 	allow(confinement.Read, "/etc/{ld.so.cache,ld.so.preload,nsswitch.conf,passwd,group,hosts,localtime}",
