@@ -22,10 +22,11 @@ run() { # prints a command as it would be typed, and runs it
 step "1. A throwaway VM to be the host (the first time builds its image from Debian packages: some 5 minutes)"
 run llmhost lab up
 
-step "2. Pin what will be deployed: the engine's and the model's SHA-256, in the host file"
+step "2. Pin what will be deployed, ask the machine what it is, and see how exposed each service would be"
 run llmhost pin -s lab
 run llmhost validate hosts/lab.hcl
 run llmhost probe -s lab
+run llmhost harden -s lab
 
 step "3. Deploy: a llama.cpp server in a sandbox without network, with a verified model"
 # --refresh: the VM may be a fresh one while the state still remembers the last.
