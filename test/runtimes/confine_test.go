@@ -39,7 +39,7 @@ func TestAConfinedHost(t *testing.T) {
 				t.Errorf("with the drop-in %q a file beyond the profile is %s, and should be %s", try.profile, out, try.want)
 			}
 		}
-		if record := On(t, "sync; grep llmhost-try /var/log/audit/audit.log | tail -1"); !strings.Contains(record, `apparmor="DENIED"`) || !strings.Contains(record, `profile="llmhost-conf"`) {
+		if record := On(t, "sync; grep DENIED /var/log/audit/audit.log | grep llmhost-try | tail -1"); !strings.Contains(record, `apparmor="DENIED"`) || !strings.Contains(record, `profile="llmhost-conf"`) {
 			t.Errorf("the kernel's record of the denial is %q", record)
 		}
 		On(t, "rm -r /run/systemd/system/llmhost-conf.service.d; rm -f /opt/llmhost/engines/*/etc/llmhost-try; systemctl daemon-reload; systemctl restart llmhost-conf.service")
