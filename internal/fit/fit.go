@@ -51,8 +51,8 @@ const (
 	gib = 1 << 30
 )
 
-// What llama-server takes beside a model. The first is measured (docs/doctor.md); those of a GPU are judgements, since none
-// was there to measure with.
+// What llama-server takes beside a model. All are judgements: a process with a tiny model was measured well below the first
+// (docs/doctor.md), and no GPU was there to measure with.
 const (
 	llamaProgram    = 192 * mib // the process with its libraries, its vocabulary and its slots' buffers
 	llamaEachSlot   = 8 * mib   // a request's own buffers
