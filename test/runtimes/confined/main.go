@@ -7,6 +7,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -44,6 +45,8 @@ func attempt(sockets []string) {
 		switch {
 		case err == nil:
 			fmt.Printf("%s done\n", name)
+		case errors.Is(err, context.DeadlineExceeded):
+			fmt.Printf("%s unheard\n", name)
 		case errors.As(err, &errno):
 			fmt.Printf("%s %s\n", name, unix.ErrnoName(errno))
 		default:
