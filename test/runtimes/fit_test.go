@@ -98,10 +98,6 @@ func TestServersTakeTurns(t *testing.T) {
 	if len(found) != 1 || found[0].Name != "turn-a-unit" || found[0].Property != "state" {
 		t.Errorf("that no server of the group runs is reported as %+v", found)
 	}
-	p.Up("turns", "--refresh")
-	if got := running(t); !slices.Equal(got, []string{"turn-a"}) {
-		t.Errorf("after the repair %v run", got)
-	}
 }
 
 // estimate compares the arithmetic with what llama-server itself says, and its limit with what the process has.

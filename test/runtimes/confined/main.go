@@ -7,7 +7,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -45,7 +44,7 @@ func attempt(sockets []string) {
 		switch {
 		case err == nil:
 			fmt.Printf("%s done\n", name)
-		case errors.Is(err, context.DeadlineExceeded):
+		case os.IsTimeout(err) && !errors.As(err, &errno):
 			fmt.Printf("%s unheard\n", name)
 		case errors.As(err, &errno):
 			fmt.Printf("%s %s\n", name, unix.ErrnoName(errno))
