@@ -139,7 +139,7 @@ func FuzzTextMeansWhatWasMeant(f *testing.F) {
 		// What the host file refuses before (internal/hostfile, unsafePath).
 		for _, s := range []string{path, timezone, alias} {
 			if strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }) || strings.ToValidUTF8(s, "") != s {
-				t.Skip()
+				return
 			}
 		}
 		p := projects(t, "desktop")["plain"]

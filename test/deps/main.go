@@ -15,6 +15,7 @@ func main() {
 		lab.Need{Command: "sshd", Package: "openssh-server", Why: "answers the SSH tests on loopback"},
 		lab.Need{Command: "ssh-keygen", Package: "openssh-client", Why: "makes their keys"},
 		lab.Need{Command: "systemd-analyze", Package: "systemd", Why: "scores and verifies units"},
+		lab.Need{Command: "systemd-creds", Package: "systemd", Why: "seals credentials"},
 		lab.Need{Command: "mkfs.ext4", Package: "e2fsprogs", Why: "makes a disk on which models change behind the host's back"},
 		lab.Need{Command: "scp", Package: "openssh-client", Why: "is what pushes are compared with"},
 		lab.Need{Command: "rsync", Package: "rsync", Why: "is what pushes are compared with"},
